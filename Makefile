@@ -1,0 +1,46 @@
+# Everything a person or a CI does here. `make run` and `make test` set themselves up.
+.PHONY: run test lint demo lock clean
+.DELETE_ON_ERROR:
+
+PYTHON ?= python3
+READY := .venv/ready
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+# no telemetry, no look-ups at start
+export DVC_NO_ANALYTICS := 1
+export DO_NOT_TRACK := true
+export MLFLOW_DISABLE_TELEMETRY := true
+export GX_ANALYTICS_ENABLED := false
+export AWS_EC2_METADATA_DISABLED := true
+
+run: $(READY)  ## the pipeline: validated data to a gated, registered model and its report
+	@dvc repro
+	@trackline status
+
+test: $(READY)  ## the test suite, a miniature pipeline in it
+	@python -m pytest
+
+lint: $(READY)  ## style and types
+	@ruff check .
+	@ruff format --check --quiet .
+	@mypy
+
+demo: $(READY)  ## draw demo/ anew: the same bytes on the same machine
+	@trackline data synth demo --force
+
+lock: $(READY)  ## resolve pyproject.toml into requirements.lock
+	@uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --all-extras \
+	  --no-header -o requirements.lock pyproject.toml
+
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "error: $(PYTHON) is older than Python 3.11; name a newer one: make PYTHON=python3.12" >&2; exit 1; }
+	@echo "setting up .venv (once; some minutes on a slow line)"
+	@test -x .venv/bin/python || $(PYTHON) -m venv .venv
+	@awk '/^uv==/ {on = 1} on {print} on && !/\\$$/ {exit}' requirements.lock > .venv/uv.lock
+	@.venv/bin/python -m pip install --quiet --require-hashes --no-deps -r .venv/uv.lock
+	@uv pip install --quiet --python .venv/bin/python --require-hashes -r requirements.lock
+	@uv pip install --quiet --python .venv/bin/python --no-deps --editable .
+	@touch $@
+
+clean:  ## remove what runs made (not .venv, not the registry)
+	@rm -rf data artifacts metrics plots reports .pytest_cache .mypy_cache .ruff_cache

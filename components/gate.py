@@ -1,0 +1,191 @@
+"""Gate: weigh the evaluation against the thresholds and the champion, and write the verdict.
+
+Reads metrics/{evaluate,validate,drift}.json, the predictions, the model package, the thresholds in
+params.yaml and the champion that champion.json pins; writes metrics/gate.json, which is bound by hash
+to all of these, and reports/index.html. A rejected model is a result and no failure of this step:
+the exit code is 0 and `register` refuses.
+
+exit codes: 0 judged, 3 params.yaml, 10 metrics or predictions cannot be read, 11 no frame was scored,
+20 the champion cannot be fetched, 21 a model package was altered
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from trackline import champion, config
+from trackline.commandline import Parser, exit_code
+from trackline.errors import DataError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from trackline.evaluation.comparison import Champion
+    from trackline.evaluation.gates import Evidence
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What the step reads; `champion_predictions` stand in for those that the registry keeps."""
+
+    model: Path = Path("artifacts/model")
+    metrics: Path = Path("metrics/evaluate.json")
+    predictions: Path = Path("artifacts/predictions.parquet")
+    validation: Path = Path("metrics/validate.json")
+    drift: Path = Path("metrics/drift.json")
+    champion: Path = champion.PIN
+    champion_predictions: Path | None = None
+    annotations: Path = Path("artifacts/annotations.parquet")
+    curves: Path = Path("plots/train.csv")
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What the step writes."""
+
+    verdict: Path = Path("metrics/gate.json")
+    report: Path = Path("reports/index.html")
+
+
+def gate(params: config.Params, inputs: Inputs, outputs: Outputs) -> dict[str, Any]:
+    """Run the step; returns the verdict."""
+    from trackline.evaluation import gates, verdict
+
+    files = verdict.Judged(inputs.model, inputs.metrics, inputs.predictions)
+    bound = verdict.bind(files, champion.read_pin(inputs.champion).sha256, params.gate)
+    evidence = gates.Evidence(
+        metrics=verdict.read(inputs.metrics),
+        predictions=read_predictions(inputs.predictions),
+        validation=read_if_present(inputs.validation),
+        drift=read_if_present(inputs.drift),
+        weights_sha256=str(bound["weights_sha256"]),
+        champion=read_champion(params, inputs),
+    )
+    sampling = params.evaluate
+    judged = gates.judge(evidence, params.gate, resamples=sampling.bootstrap, seed=sampling.seed)
+    verdict.write(outputs.verdict, judged, bound)
+    write_report(params, inputs, outputs.report, evidence, judged)
+    return judged
+
+
+def write_report(
+    params: config.Params, inputs: Inputs, out: Path, evidence: Evidence, judged: dict[str, Any]
+) -> None:
+    """Write the page that explains the verdict."""
+    import pandas as pd
+
+    from trackline import artifacts
+    from trackline.data import table
+    from trackline.evaluation import metrics, report
+
+    annotations = table.read(inputs.annotations)
+    truth = annotations[annotations["split"] == params.evaluate.split]
+    other = evidence.champion
+    report.write_report(
+        out,
+        report.Inputs(
+            metrics=evidence.metrics,
+            gate=judged,
+            matched=evidence.predictions,
+            truth=truth,
+            root=Path(params.data.path),
+            training=pd.read_csv(inputs.curves) if inputs.curves.exists() else pd.DataFrame(),
+            classes=params.data.classes,
+            lineage=artifacts.read_json(inputs.model / "lineage.json"),
+            champion=None if other is None else metrics.match(truth, other.predictions),
+        ),
+    )
+
+
+def read_champion(params: config.Params, inputs: Inputs) -> Champion | None:
+    """Read what the pinned champion predicted; None when none is pinned."""
+    from trackline.evaluation import verdict
+    from trackline.evaluation.comparison import Champion
+    from trackline.evaluation.gates import Evidence
+
+    folder = champion.fetch_champion(inputs.champion, params.registry)
+    if folder is None:
+        return None
+    number = int(folder.name)
+    if inputs.champion_predictions is not None:
+        return Champion(number, read_predictions(inputs.champion_predictions))
+    bound = verdict.read(folder / "evaluation" / "gate.json")["bound"]
+    predictions = read_predictions(folder / "evaluation" / "predictions.parquet")
+    return Champion(number, predictions, bound["evaluation_data_sha256"])
+
+
+def read_predictions(path: Path) -> pd.DataFrame:
+    """Read predictions with their overlaps; raises DataError when they cannot be used."""
+    import pandas as pd
+
+    try:
+        table = pd.read_parquet(path)
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} is no table ({error}); run the evaluate step again") from None
+    if missing := {"sequence", "frame", "iou"} - set(table):
+        raise DataError(f"{path} lacks {', '.join(sorted(missing))}; run the evaluate step again")
+    return table
+
+
+def read_if_present(path: Path) -> dict[str, Any]:
+    """Read another step's result, empty when that step did not run: the gates say what that means."""
+    from trackline.evaluation import verdict
+
+    return verdict.read(path) if path.exists() else {}
+
+
+def describe(judged: dict[str, Any]) -> str:
+    """The verdict with a line for each gate."""
+    lines = [f"{'gate':<18}{'value':>8}  {'95 % interval':<18}{'needs':>8}"]
+    for check in judged["checks"]:
+        low, high = show(check["low"]), show(check["high"])
+        interval = f"[{low}, {high}]" if low else ""
+        numbers = f"{show(check['value']):>8}  {interval:<18}{show(check['threshold']):>8}"
+        state = "passed" if check["passed"] else "FAILED"
+        if not check["passed"] or check["value"] is None:
+            state += f"  {check['why']}"
+        lines.append(f"{check['name']:<18}{numbers}  {state}")
+    resolution = show(judged["smallest_detectable_difference"]) or "unknown"
+    lines.append(f"smallest detectable difference of AO: {resolution}")
+    return "\n".join([*lines, f"verdict: {judged['verdict']} ({judged['comparison']})"])
+
+
+def show(number: float | None) -> str:
+    """A number with three digits, nothing for None."""
+    return "" if number is None else f"{number:.3f}"
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the step from the command line."""
+    parser = Parser(prog="python -m components.gate", description=__doc__)
+    parser.add_argument("--params", type=Path, default=Path("params.yaml"))
+    parser.add_argument("--model", type=Path, default=Inputs.model)
+    parser.add_argument("--metrics", type=Path, default=Inputs.metrics)
+    parser.add_argument("--predictions", type=Path, default=Inputs.predictions)
+    parser.add_argument("--validation", type=Path, default=Inputs.validation)
+    parser.add_argument("--drift", type=Path, default=Inputs.drift)
+    parser.add_argument("--champion", type=Path, default=Inputs.champion)
+    parser.add_argument(
+        "--champion-predictions",
+        type=Path,
+        help="the champion's predictions of a test set that is newer than its own evaluation",
+    )
+    parser.add_argument("--annotations", type=Path, default=Inputs.annotations)
+    parser.add_argument("--curves", type=Path, default=Inputs.curves)
+    parser.add_argument("--verdict", type=Path, default=Outputs.verdict)
+    parser.add_argument("--report", type=Path, default=Outputs.report)
+    given = vars(parser.parse_args(argv))
+
+    def run() -> None:
+        params, outputs = given.pop("params"), Outputs(given.pop("verdict"), given.pop("report"))
+        print(describe(gate(config.load(params), Inputs(**given), outputs)))
+        print(f"wrote {outputs.verdict}, {outputs.report}")
+
+    return exit_code(run)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

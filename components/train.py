@@ -1,0 +1,161 @@
+"""Train: learn the multi-task tracker from the annotated training sequences.
+
+Reads the annotation table, the images below the data folder and the profile of the data; writes the
+model package artifacts/model/, metrics/train.json and plots/train.csv with a row an epoch. Killed
+and started again with the same parameters and data, it goes on after the last whole epoch.
+
+exit codes: 0 trained, 3 params.yaml, 11 no training sequence, 12 missing or 13 corrupt image
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from trackline import artifacts, config
+from trackline.commandline import Parser, exit_code
+from trackline.errors import EmptyDataError
+
+if TYPE_CHECKING:
+    import torch
+
+    from trackline.data.clips import ClipLoader
+    from trackline.training.loop import Row, Trainer
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What the step reads besides the images."""
+
+    annotations: Path = Path("artifacts/annotations.parquet")
+    profile: Path = Path("artifacts/profile.json")
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What the step writes; the checkpoint is removed when training is done."""
+
+    model: Path = Path("artifacts/model")
+    metrics: Path = Path("metrics/train.json")
+    curves: Path = Path("plots/train.csv")
+    checkpoint: Path = Path("artifacts/checkpoint.safetensors")
+
+
+def train(params: config.Params, inputs: Inputs, outputs: Outputs) -> Row:
+    """Run the step; returns the last epoch's row."""
+    import pandas as pd
+    import torch
+
+    from trackline.training import checkpoint
+
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    trainer, loader = make_trainer(params, inputs.annotations, device)
+    run = identify_run(params, inputs.annotations)
+    if checkpoint.resume(outputs.checkpoint, trainer, run):
+        print(f"going on after epoch {trainer.epoch} of {params.train.epochs}")
+
+    def after_epoch(trainer: Trainer) -> None:
+        print(format_row(trainer.rows[-1]), flush=True)
+        artifacts.write_table(outputs.curves, pd.DataFrame(trainer.rows))
+        checkpoint.save(outputs.checkpoint, trainer, run)
+
+    trainer.fit(loader, after_epoch)
+    write_results(params, inputs, outputs, trainer)
+    outputs.checkpoint.unlink(missing_ok=True)
+    return trainer.rows[-1]
+
+
+def make_trainer(
+    params: config.Params, annotations: Path, device: torch.device
+) -> tuple[Trainer, ClipLoader]:
+    """Build the network and what feeds it; raises EmptyDataError without training sequences."""
+    import torch
+
+    from trackline.data import table
+    from trackline.data.clips import ClipLoader
+    from trackline.data.frames import Frames
+    from trackline.data.sampling import ClipSampler
+    from trackline.models.network import Network
+    from trackline.training.loop import Trainer
+
+    torch.manual_seed(params.train.seed)
+    sequences = list(table.iterate(table.read(annotations), "train"))
+    if not sequences:
+        raise EmptyDataError(f"{annotations} has no sequence in split train; add some and index")
+    frames = Frames(Path(params.data.path), params.train.cache_mb)
+    classes = params.data.classes
+    sampler = ClipSampler(sequences, frames, classes, params.model, params.train)
+    network = Network(params.model, len(classes))
+    loader = ClipLoader(sampler, params.train.batch, params.train.loader_threads)
+    return Trainer(network, params.train, device), loader
+
+
+def identify_run(params: config.Params, annotations: Path) -> str:
+    """The digest of all that decides how a run goes on; a checkpoint of another run is ignored."""
+    chosen = {k: config.plain(getattr(params, k)) for k in ("data", "model", "train")}
+    return artifacts.digest({**chosen, "annotations": artifacts.sha256(annotations)})
+
+
+def write_results(
+    params: config.Params, inputs: Inputs, outputs: Outputs, trainer: Trainer
+) -> None:
+    """Write the package and the metrics of a finished run."""
+    from trackline.models import package
+    from trackline.models.card import write_card
+    from trackline.training.lineage import record_lineage
+
+    seconds = sum(row["seconds"] for row in trainer.rows)
+    annotations = artifacts.sha256(inputs.annotations)
+    lineage = record_lineage(params, annotations, seconds, trainer.device)
+    classes = params.data.classes if trainer.network.class_head is not None else ()
+    model = package.Package(trainer.trained, classes, params.track, lineage)
+    extras = {package.PROFILE: inputs.profile} if inputs.profile.is_file() else {}
+    sums = package.save(outputs.model, model, write_card(model, trainer.rows), extras)
+    metrics = {"parameters": sum(p.numel() for p in trainer.trained.parameters())}
+    final = {
+        k: v for k, v in trainer.rows[-1].items() if k not in ("seconds", "samples_per_second")
+    }
+    speed = trainer.rows[-1]["samples_per_second"]
+    artifacts.write_json(
+        outputs.metrics,
+        {**final, **metrics, "seconds": seconds, "samples_per_second": speed, "sha256": sums},
+    )
+
+
+def format_row(row: Row) -> str:
+    """One epoch as a line, with the reference's names."""
+    numbers = "  ".join(
+        f"{name}: {value:.4f}"
+        for name, value in row.items()
+        if name.startswith("Loss/") or name in ("IoU", "Accuracy")
+    )
+    return f"epoch {row['epoch']:.0f}  {numbers}  samples/s: {row['samples_per_second']:.1f}"
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the step from the command line."""
+    parser = Parser(prog="python -m components.train", description=__doc__)
+    parser.add_argument("--params", type=Path, default=Path("params.yaml"))
+    parser.add_argument("--annotations", type=Path, default=Inputs.annotations)
+    parser.add_argument("--profile", type=Path, default=Inputs.profile)
+    parser.add_argument("--model", type=Path, default=Outputs.model)
+    parser.add_argument("--metrics", type=Path, default=Outputs.metrics)
+    parser.add_argument("--curves", type=Path, default=Outputs.curves)
+    parser.add_argument("--checkpoint", type=Path, default=Outputs.checkpoint)
+    given = parser.parse_args(argv)
+
+    def run() -> None:
+        start = time.perf_counter()
+        inputs = Inputs(given.annotations, given.profile)
+        outputs = Outputs(given.model, given.metrics, given.curves, given.checkpoint)
+        train(config.load(given.params), inputs, outputs)
+        print(f"wrote {outputs.model} after {(time.perf_counter() - start) / 60:.1f} minutes")
+
+    return exit_code(run)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,131 @@
+"""Clips: causal, reversed half of the time, and decided by (seed, epoch, index) alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from trackline import config
+from trackline.config import Augment, Jitter
+from trackline.data import sampling, table
+from trackline.data.clips import ClipLoader, prepare
+from trackline.data.frames import Frames
+from trackline.data.sampling import ClipSampler, displace, draw_frames
+
+MODEL = config.Model(template=config.Crop(32, 2.0), search=config.Crop(48, 3.0))
+TRAIN = config.Train(batch=4, search_frames=3, max_gap=3, jitter=Jitter(1.0, 0.1))
+CLASSES = tuple(
+    ["boat", "butterfly", "car", "fish", "key", "mug", "person", "plane", "star", "umbrella"]
+)
+
+
+@pytest.fixture(scope="module")
+def sampler(world: Path, annotations: Path) -> ClipSampler:
+    sequences = list(table.iterate(table.read(annotations), "train"))
+    return ClipSampler(sequences, Frames(world), CLASSES, MODEL, TRAIN)
+
+
+def test_frames_are_in_order_or_reversed_and_within_the_gap() -> None:
+    usable = np.array([0, 1, 2, 4, 5, 9, 10, 11, 12, 20])
+    forwards = 0
+    for seed in range(200):
+        drawn = draw_frames(np.random.default_rng(seed), usable, 4, max_gap=3)
+        places = [int(np.flatnonzero(usable == frame)[0]) for frame in drawn]
+        steps = np.diff(places)
+        assert (steps > 0).all() or (steps < 0).all()
+        assert (abs(steps) <= 3).all()
+        forwards += bool(steps[0] > 0)
+    assert 70 < forwards < 130  # a fair coin leaves this range once in 20 000 tries
+
+
+def test_every_usable_frame_is_drawn_sometimes() -> None:
+    usable = np.arange(6)
+    drawn = {
+        f for seed in range(100) for f in draw_frames(np.random.default_rng(seed), usable, 4, 9)
+    }
+    assert drawn == set(range(6))
+
+
+def test_a_short_sequence_repeats_frames_and_never_hangs() -> None:
+    assert set(draw_frames(np.random.default_rng(0), np.array([7]), 4, 5)) == {7}
+
+
+def test_displacement_stays_within_half_the_jitter() -> None:
+    box = np.array([10.0, 10, 4, 9])
+    for seed in range(50):
+        moved = displace(np.random.default_rng(seed), box, Jitter(centre=2.0, scale=0.0))
+        np.testing.assert_allclose(moved[2:], box[2:])
+        assert (abs(moved[:2] - box[:2]) <= 6.0).all()  # √36 · 2 / 2
+
+
+def test_no_jitter_leaves_the_box_alone() -> None:
+    box = np.array([10.0, 10, 4, 9])
+    np.testing.assert_allclose(displace(np.random.default_rng(0), box, Jitter(0.0, 0.0)), box)
+
+
+def test_absent_frames_are_never_used(sampler: ClipSampler) -> None:
+    for sequence, usable in sampler.usable:
+        assert sequence.visible[usable].all()
+        assert (sequence.boxes_xywh[usable, 2:] > 0).all()
+
+
+def test_the_target_is_in_its_crops(sampler: ClipSampler) -> None:
+    clip = sampler(0, 3)
+    assert clip.template_hw3.shape == (32, 32, 3)
+    assert clip.searches_thw3.shape == (3, 48, 48, 3)
+    centre = clip.template_box_xywh[:2] + clip.template_box_xywh[2:] / 2
+    np.testing.assert_allclose(centre, 0.5, atol=0.03)
+    centres = clip.boxes_t4[:, :2] + clip.boxes_t4[:, 2:] / 2
+    assert ((centres > 0) & (centres < 1)).all()
+
+
+def test_a_clip_follows_from_its_number_alone(sampler: ClipSampler) -> None:
+    first, again, other = sampler(1, 5), sampler(1, 5), sampler(2, 5)
+    assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
+    assert not np.array_equal(first.searches_thw3, other.searches_thw3)
+
+
+def test_the_loader_gives_whole_batches_in_order_whatever_the_threads(sampler: ClipSampler) -> None:
+    one, many = (list(ClipLoader(sampler, 4, threads)(0, 14)) for threads in (1, 3))
+    assert len(one) == 3
+    for a, b in zip(one, many, strict=True):
+        assert torch.equal(a.searches, b.searches)
+    np.testing.assert_array_equal(one[1].searches[2], sampler(0, 6).searches_thw3)
+
+
+def test_mirroring_moves_images_and_boxes_together(sampler: ClipSampler) -> None:
+    (batch,) = ClipLoader(sampler, 4, 1)(0, 4)
+    plain = prepare(batch, None, torch.Generator())
+    only_flips = Augment(grey=0, flip=1, brightness=0, colour=0, distractors=0)
+    flipped = prepare(batch, only_flips, torch.Generator())
+    torch.testing.assert_close(flipped.searches, plain.searches.flip(-1))
+    torch.testing.assert_close(flipped.templates, plain.templates.flip(-1))
+    x, _, w, _ = batch.boxes_xywh.unbind(-1)
+    torch.testing.assert_close(flipped.boxes_xywh[..., 0], 1 - x - w)
+
+
+def test_distractors_leave_the_true_target_alone(sampler: ClipSampler) -> None:
+    (batch,) = ClipLoader(sampler, 4, 1)(0, 4)
+    nothing = {"grey": 0.0, "flip": 0.0, "brightness": 0.0, "colour": 0.0}
+    generator = torch.Generator().manual_seed(0)
+    pasted = prepare(batch, Augment(**nothing, distractors=1.0), generator).searches
+    plain = prepare(batch, None, generator).searches
+    changed = (pasted - plain).abs().amax(2) > 1e-4
+    assert changed.flatten(2).any(-1).float().mean() > 0.8
+    steps = (torch.arange(48) + 0.5) / 48
+    box = batch.boxes_xywh[..., None, None, :]
+    across = (steps > box[..., 0]) & (steps < box[..., 0] + box[..., 2])
+    down = (steps[:, None] > box[..., 1]) & (steps[:, None] < box[..., 1] + box[..., 3])
+    assert not (changed & across & down).any()
+
+
+def test_usable_frames_need_a_finite_box() -> None:
+    boxes = np.array([[0, 0, 5, 5], [0, 0, 0, 5], [np.nan, 0, 5, 5], [1, 1, 2, 2]])
+    sequence = table.Sequence(
+        "s", "train", "car", ("a",) * 4, np.zeros(4), np.zeros(4), np.ones((4, 2)), boxes,
+        np.array([True, True, True, False]),
+    )  # fmt: skip
+    assert sampling.find_usable(sequence).tolist() == [0]

@@ -1,0 +1,114 @@
+"""Tracking: lock-step batches say what single streams say, and bad boxes are refused."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from trackline.config import Backbone, ClassHead, Crop, Elimination, History, Model, Track
+from trackline.data import table
+from trackline.data.frames import Frames
+from trackline.data.table import Sequence
+from trackline.errors import BoxError
+from trackline.models.network import Network
+from trackline.tracking.batch import track_sequences
+from trackline.tracking.tracker import Tracker, check_box
+
+MODEL = Model(
+    template=Crop(32, 2.0),
+    search=Crop(64, 3.0),
+    backbone=Backbone(patch=16, width=24, depth=2, heads=3),
+    elimination=Elimination(layers=(1,), keep=(0.7,)),
+    history=History(key_width=8, stem_width=4, capacity=2, first_writes=(1, 2), interval=2),
+    head_width=16,
+    class_head=ClassHead(hidden=12),
+)
+CLASSES = ("a", "b", "c")
+
+
+@pytest.fixture(scope="module")
+def network() -> Network:
+    torch.manual_seed(0)
+    return Network(MODEL, len(CLASSES)).eval()
+
+
+@pytest.fixture(scope="module")
+def sequences(annotations: Path) -> list[Sequence]:
+    """Sequences of unlike length, so that slots are refilled at different times."""
+    whole = list(table.iterate(table.read(annotations), "test"))[:5]
+    return [shorten(s, 8 - i % 3) for i, s in enumerate(whole)]
+
+
+def shorten(sequence: Sequence, frames: int) -> Sequence:
+    parts = ("images", "offsets", "lengths", "sizes_wh", "boxes_xywh", "visible")
+    return dataclasses.replace(sequence, **{p: getattr(sequence, p)[:frames] for p in parts})
+
+
+def follow(network: Network, sequences: list[Sequence], world: Path, slots: int) -> pd.DataFrame:
+    tracker = Tracker(network, Track(), slots)
+    return track_sequences(tracker, sequences, Frames(world), CLASSES, slots)
+
+
+def test_lock_step_batches_equal_one_stream_at_a_time(
+    network: Network, sequences: list[Sequence], world: Path
+) -> None:
+    one, many = (follow(network, sequences, world, slots) for slots in (1, 3))
+    pd.testing.assert_frame_equal(one, many, rtol=1e-3, atol=1e-3)
+
+
+def test_every_frame_has_a_row_and_the_first_holds_the_given_box(
+    network: Network, sequences: list[Sequence], world: Path
+) -> None:
+    rows = follow(network, sequences, world, 2)
+    assert len(rows) == sum(len(s) for s in sequences)
+    first = rows[rows["frame"] == 0].set_index("sequence")
+    for s in sequences:
+        np.testing.assert_allclose(first.loc[s.name, table.BOX].astype(float), s.boxes_xywh[0])
+    np.testing.assert_allclose(rows[[f"p_{c}" for c in CLASSES]].sum(axis=1), 1, rtol=1e-5)
+    assert rows.loc[rows["frame"] > 0, "confidence"].between(0, 1).all()
+
+
+def test_boxes_stay_in_the_image(network: Network, sequences: list[Sequence], world: Path) -> None:
+    rows = follow(network, sequences, world, 2)
+    assert (rows["x"] >= 0).all()
+    assert (rows["x"] + rows["w"] <= sequences[0].sizes_wh[0, 0] + 1e-6).all()
+    assert (rows[["w", "h"]] >= Track().clip_margin_px - 1e-9).all(axis=None)
+
+
+def test_another_template_gives_another_track(
+    network: Network, sequences: list[Sequence], world: Path
+) -> None:
+    tracker, frames = Tracker(network, Track(), 2), Frames(world)
+    looks = {s.name: sequences[i - 1] for i, s in enumerate(sequences)}
+    own = track_sequences(tracker, sequences, frames, CLASSES, 2)
+    swapped = track_sequences(tracker, sequences, frames, CLASSES, 2, looks)
+    assert not np.allclose(own[["x", "y"]], swapped[["x", "y"]])
+
+
+def test_a_second_start_forgets_the_first_stream(
+    network: Network, sequences: list[Sequence], world: Path
+) -> None:
+    """The same stream after another sequence gives what a fresh tracker gives."""
+    tracker, frames = Tracker(network, Track(), 1), Frames(world)
+    track_sequences(tracker, sequences[:1], frames, CLASSES, 1)
+    used = track_sequences(tracker, sequences[1:2], frames, CLASSES, 1)
+    pd.testing.assert_frame_equal(used, follow(network, sequences[1:2], world, 1))
+
+
+@pytest.mark.parametrize(
+    ("box", "message"),
+    [
+        ([200, 10, 20, 20], "box 200,10,20,20 lies outside the image of 160x120"),
+        ([-30, 10, 20, 20], "lies outside"),
+        ([10, 10, 0, 20], "has no area"),
+        ([10, 10, float("nan"), 20], "has no area"),
+    ],
+)
+def test_a_box_that_cannot_be_followed_is_refused(box: list[float], message: str) -> None:
+    with pytest.raises(BoxError, match=message):
+        check_box(np.array(box), 160, 120)

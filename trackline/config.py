@@ -1,0 +1,401 @@
+"""params.yaml as frozen, typed records: unknown keys, wrong types and impossible values are refused."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import re
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+from trackline.errors import ConfigError
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Range:
+    """The closed interval that a number must lie in; `unit` finishes the sentence of the error."""
+
+    low: float
+    high: float = float("inf")
+    unit: str = ""
+
+
+Fraction = Annotated[float, Range(0, 1, "a fraction")]
+Count = Annotated[int, Range(1)]
+Natural = Annotated[int, Range(0)]
+NonNegative = Annotated[float, Range(0)]
+
+
+@dataclass(frozen=True)
+class Data:
+    """Where the annotated footage lies and what it shows."""
+
+    path: str = "data"
+    classes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if len(set(self.classes)) != len(self.classes):
+            raise ConfigError(f"data.classes names a class twice: {', '.join(self.classes)}")
+
+
+@dataclass(frozen=True)
+class Validate:
+    """How strict the annotation rules are."""
+
+    outside_tolerance_px: NonNegative = 1.0
+    min_visible_frames: Count = 2
+    min_sequences_per_split: Count = 2
+
+
+@dataclass(frozen=True)
+class Drift:
+    """When today's data counts as different from the champion's.
+
+    `false_alarm_rate` is the chance that data of the same kind yield a warning; `min_shift`, in
+    standard deviations, is what no one would care about however certain it is.
+    """
+
+    sample: Count = 2000
+    frames_per_sequence: Count = 3
+    seed: Natural = 0
+    min_sequences: Count = 30
+    false_alarm_rate: Annotated[float, Range(0.001, 0.5, "a fraction")] = 0.01
+    min_shift: NonNegative = 0.1
+    warn_features: Count = 1
+    drift_features: Count = 3
+
+
+@dataclass(frozen=True)
+class Crop:
+    """A square crop: its side in pixels, and that side over the square root of the target's area."""
+
+    size: Count
+    factor: Annotated[float, Range(1)]
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """The shared ViT; `pretrained` is a file of weights or a timm model name."""
+
+    patch: Count = 16
+    stem: Literal["patch", "convolutional"] = "patch"
+    width: Count = 768
+    depth: Count = 12
+    heads: Count = 12
+    drop_path: Fraction = 0.1
+    temporal: bool = True
+    pretrained: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.stem == "convolutional" and self.patch & (self.patch - 1):
+            raise ConfigError(
+                f"model.backbone.patch is {self.patch}; a convolutional stem halves the image at "
+                "each layer, so its patch must be a power of two"
+            )
+        if self.width % self.heads:
+            raise ConfigError(
+                f"model.backbone.width is {self.width} and heads is {self.heads}; "
+                "the width must be a multiple of the number of heads"
+            )
+
+
+@dataclass(frozen=True)
+class Elimination:
+    """Candidate elimination: after which blocks, what share of the search tokens stays."""
+
+    layers: tuple[int, ...] = (3, 6, 9)
+    keep: tuple[Fraction, ...] = (0.7, 0.7, 0.7)
+    rows: Literal["all", "centre", "centre_square", "box"] = "centre"
+
+    def __post_init__(self) -> None:
+        if len(self.layers) != len(self.keep):
+            raise ConfigError(
+                f"model.elimination.keep has {len(self.keep)} ratios for {len(self.layers)} layers; "
+                "give one ratio for each layer"
+            )
+
+
+@dataclass(frozen=True)
+class History:
+    """The historical prompts: widths, capacity of the memory, and when a frame is written to it."""
+
+    key_width: Count = 64
+    stem_width: Count = 64
+    capacity: Count = 150
+    first_writes: tuple[int, ...] = (5, 10)
+    interval: Count = 20
+
+    def __post_init__(self) -> None:
+        if not self.first_writes:
+            raise ConfigError(
+                "model.history.first_writes is empty; name at least one frame, "
+                "because later frames read only what was written"
+            )
+
+    def writes(self, frame: int) -> bool:
+        """Whether tracked frame number `frame` (the first is 1) goes into the memory."""
+        return frame in self.first_writes or (
+            frame > self.template_until and frame % self.interval == 0
+        )
+
+    @property
+    def template_until(self) -> int:
+        """The last frame that reads the template in place of the memory."""
+        return max(self.first_writes)
+
+
+@dataclass(frozen=True)
+class ClassHead:
+    """The classification head on the mean-pooled search tokens."""
+
+    hidden: Count = 512
+    dropout: Fraction = 0.1
+
+
+@dataclass(frozen=True)
+class Model:
+    """The network; the defaults are the reference's (ViT-B, 192/384)."""
+
+    variant: Literal["multitask", "fusion", "tracking"] = "multitask"
+    template: Crop = Crop(192, 2.0)
+    search: Crop = Crop(384, 5.0)
+    backbone: Backbone = Backbone()
+    elimination: Elimination = Elimination()
+    history: History = History()
+    head_width: Count = 256
+    class_head: ClassHead = ClassHead()
+    fusion_width: int | None = None
+    reference_compat: bool = False
+
+    def __post_init__(self) -> None:
+        for name, crop in (("template", self.template), ("search", self.search)):
+            if crop.size % self.backbone.patch:
+                raise ConfigError(
+                    f"model.{name}.size is {crop.size}; it must be a multiple of "
+                    f"model.backbone.patch, {self.backbone.patch}"
+                )
+        if any(not 0 <= layer < self.backbone.depth for layer in self.elimination.layers):
+            raise ConfigError(
+                f"model.elimination.layers is {list(self.elimination.layers)}; "
+                f"blocks are numbered 0 to {self.backbone.depth - 1}"
+            )
+        if self.fusion_width not in (None, self.backbone.width):
+            raise ConfigError(
+                f"model.fusion_width is {self.fusion_width}, but the search features that the fused "
+                f"vector is added to are {self.backbone.width} wide, and vectors of different width "
+                "cannot be added; leave it null, and the class vector is projected to that width"
+            )
+
+
+@dataclass(frozen=True)
+class Jitter:
+    """Random displacement of the search crop (in target sizes) and its size (log scale)."""
+
+    centre: NonNegative = 4.5
+    scale: NonNegative = 0.5
+
+
+@dataclass(frozen=True)
+class Augment:
+    """Chances and strengths of what training does to a clip."""
+
+    grey: Fraction = 0.05
+    flip: Fraction = 0.5
+    brightness: Fraction = 0.2
+    colour: Fraction = 0.0
+    distractors: Fraction = 0.0
+
+
+@dataclass(frozen=True)
+class Train:
+    """One training run."""
+
+    seed: Natural = 0
+    epochs: Count = 100
+    samples_per_epoch: Count = 60_000
+    batch: Count = 32
+    search_frames: Count = 5
+    max_gap: Count = 70
+    lr: Annotated[float, Range(1e-8, 1)] = 1e-4
+    backbone_lr_scale: NonNegative = 1.0
+    weight_decay: NonNegative = 1e-4
+    warmup_epochs: NonNegative = 0
+    clip_norm: NonNegative = 0.1
+    class_weight: NonNegative = 1.0
+    label_smoothing: Fraction = 0.0
+    ema: Fraction = 0.0
+    keep_start_epoch: Natural = 20
+    keep_warmup_epochs: Natural = 80
+    jitter: Jitter = Jitter()
+    augment: Augment = Augment()
+    precision: Literal["float32", "bfloat16"] = "float32"
+    cache_mb: Natural = 2048
+    loader_threads: Count = 1
+
+
+@dataclass(frozen=True)
+class Track:
+    """How a trained network follows a target."""
+
+    window: Fraction = 1.0
+    clip_margin_px: NonNegative = 2.0
+    slots: Count = 16
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """One-pass evaluation of the held-out sequences."""
+
+    split: str = "test"
+    csrt: bool = True
+    bootstrap: Count = 2000
+    seed: Natural = 0
+
+
+@dataclass(frozen=True)
+class Gate:
+    """What a candidate must reach; a metric that is missing or not a number fails."""
+
+    min_ao: Fraction = 0.5
+    min_gain_over_static: Fraction = 0.2
+    min_template_gain: Fraction = 0.15
+    min_sequence_accuracy: Fraction = 0.9
+    champion_margin_ao: Fraction = 0.03
+    champion_margin_accuracy: Fraction = 0.05
+
+
+@dataclass(frozen=True)
+class Registry:
+    """Where accepted models go; MLFLOW_TRACKING_URI, when set, wins over `uri`."""
+
+    name: str = "tracker"
+    uri: str = "sqlite:///registry/mlflow.db"
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[\w.-]+", self.name):
+            raise ConfigError(
+                f"registry.name is {self.name!r}; use letters, digits, '.', '-' and '_' only, "
+                "because it becomes part of models:/NAME/VERSION"
+            )
+
+
+@dataclass(frozen=True)
+class Params:
+    """All of params.yaml."""
+
+    data: Data = field(default_factory=Data)
+    validate: Validate = field(default_factory=Validate)
+    drift: Drift = field(default_factory=Drift)
+    model: Model = field(default_factory=Model)
+    train: Train = field(default_factory=Train)
+    track: Track = field(default_factory=Track)
+    evaluate: Evaluate = field(default_factory=Evaluate)
+    gate: Gate = field(default_factory=Gate)
+    registry: Registry = field(default_factory=Registry)
+
+
+def load(path: Path = Path("params.yaml")) -> Params:
+    """Read params.yaml; raises ConfigError with the key, the rule and the remedy."""
+    import yaml
+
+    try:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(
+            f"{path} does not exist; run from the project's root or pass --params"
+        ) from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
+    return parse(Params, raw or {})
+
+
+def parse(kind: type[T], raw: Any, where: str = "") -> T:
+    """Build a record of `kind` from plain mappings, checking every name, type and range on the way."""
+    if not isinstance(raw, Mapping):
+        raise ConfigError(
+            f"{where or 'params'} is {raw!r}; it must be a mapping of names to values"
+        )
+    hints = typing.get_type_hints(kind, include_extras=True)
+    for key in raw:
+        if key not in hints:
+            raise ConfigError(_unknown(f"{where}.{key}".lstrip("."), str(key), list(hints)))
+    values = {k: _convert(hints[k], v, f"{where}.{k}".lstrip(".")) for k, v in raw.items()}
+    try:
+        return kind(**values)
+    except TypeError as error:
+        raise ConfigError(f"{where}: {str(error).split(') ', 1)[-1]}") from None
+
+
+def plain(record: Any) -> dict[str, Any]:
+    """Turn a record back into what YAML and JSON can hold."""
+    return {
+        f.name: plain(v) if dataclasses.is_dataclass(v) else list(v) if isinstance(v, tuple) else v
+        for f in dataclasses.fields(record)
+        for v in [getattr(record, f.name)]
+    }
+
+
+def _convert(hint: Any, value: Any, where: str) -> Any:
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin is Annotated:
+        return _within(_convert(arguments[0], value, where), arguments[1], where)
+    if origin is Literal:
+        return _one_of(value, arguments, where)
+    if origin in (types.UnionType, typing.Union):
+        return None if value is None else _convert(arguments[0], value, where)
+    if origin is tuple:
+        if not isinstance(value, list | tuple):
+            raise ConfigError(f"{where} is {value!r}; it must be a list")
+        return tuple(_convert(arguments[0], v, f"{where}[{i}]") for i, v in enumerate(value))
+    if dataclasses.is_dataclass(hint):
+        return parse(typing.cast(type[Any], hint), value, where)
+    return _scalar(hint, value, where)
+
+
+def _scalar(hint: type[Any], value: Any, where: str) -> Any:
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if hint is float and isinstance(value, str):  # YAML 1.1 reads 1e-4 as text
+        try:
+            return float(value)
+        except ValueError:
+            pass
+    if type(value) is not hint:
+        raise ConfigError(f"{where} is {value!r}; it must be of type {hint.__name__}")
+    return value
+
+
+def _within(value: float, limits: Range, where: str) -> float:
+    if limits.low <= value <= limits.high:
+        return value
+    interval = (
+        f"in [{limits.low:g}, {limits.high:g}]"
+        if limits.high < float("inf")
+        else f"at least {limits.low:g}"
+    )
+    rule = f"it is {limits.unit} {interval}" if limits.unit else f"it must be {interval}"
+    hint = f"; did you mean {value / 100:g}?" if limits.high == 1 and 1 < value <= 100 else ""
+    raise ConfigError(f"{where} is {value:g}; {rule}{hint}")
+
+
+def _one_of(value: Any, choices: tuple[Any, ...], where: str) -> Any:
+    if value in choices:
+        return value
+    raise ConfigError(
+        f"{where} is {value!r}; it must be one of {', '.join(map(str, choices))}{_nearest(value, choices)}"
+    )
+
+
+def _unknown(where: str, key: str, names: list[str]) -> str:
+    return f"params.yaml: unknown key {where!r}{_nearest(key, names) or '; known here: ' + ', '.join(names)}"
+
+
+def _nearest(value: Any, names: typing.Sequence[Any]) -> str:
+    close = difflib.get_close_matches(str(value), [str(n) for n in names], n=1)
+    return f"; did you mean {close[0]!r}?" if close else ""

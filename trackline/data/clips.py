@@ -1,0 +1,155 @@
+"""Batches of clips: drawn and cut by threads ahead of the training step, augmented on its device."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, fields, replace
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from trackline.config import Augment
+from trackline.data.sampling import ClipSampler
+
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's, of RGB in [0, 1]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Clips as tensors; images uint8 [b, t, side, side, 3] until `prepare` makes them float."""
+
+    templates: Tensor
+    template_boxes_xywh: Tensor
+    searches: Tensor
+    boxes_xywh: Tensor
+    labels: Tensor
+
+    def to(self, device: torch.device) -> Batch:
+        """The same on a device."""
+        parts = (getattr(self, f.name).to(device, non_blocking=True) for f in fields(self))
+        return Batch(*parts)
+
+
+class ClipLoader:
+    """Iterates over the batches of an epoch; position and content depend on the seed alone."""
+
+    def __init__(self, sampler: ClipSampler, batch: int, threads: int, ahead: int = 2) -> None:
+        self.sampler, self.batch, self.threads, self.ahead = sampler, batch, threads, ahead
+
+    def __call__(self, epoch: int, samples: int) -> Iterator[Batch]:
+        """Yield the whole batches among `samples` clips of an epoch."""
+        starts = range(0, samples - self.batch + 1, self.batch)
+        with ThreadPoolExecutor(self.threads) as pool:
+            waiting: deque[Future[Batch]] = deque()
+            for start in starts:
+                waiting.append(pool.submit(self._load, epoch, start))
+                if len(waiting) > self.ahead:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+
+    def _load(self, epoch: int, start: int) -> Batch:
+        clips = [self.sampler(epoch, start + i) for i in range(self.batch)]
+        template, box, searches, boxes, labels = zip(*clips, strict=True)
+        a, b, c, d = (torch.from_numpy(np.stack(x)) for x in (template, box, searches, boxes))
+        return Batch(a, b, c, d, torch.tensor(labels))
+
+
+def prepare(batch: Batch, augment: Augment | None, generator: torch.Generator) -> Batch:
+    """Turn uint8 images into normalised floats [b, (t,) 3, side, side], augmented on the way."""
+    templates = batch.templates.movedim(-1, -3).float() / 255
+    searches = batch.searches.movedim(-1, -3).float() / 255
+    boxes = batch.boxes_xywh
+    if augment is not None:
+        draw = _Draw(generator, len(templates), templates.device)
+        searches = _paste_distractors(templates, searches, batch, augment.distractors, draw)
+        templates, searches = _vary_light(templates, searches, augment, draw)
+        flipped = draw.chance(augment.flip)
+        templates = _mirror(templates, flipped)
+        searches, boxes = _mirror(searches, flipped), _mirror_boxes(boxes, flipped)
+    return replace(
+        batch, templates=normalise(templates), searches=normalise(searches), boxes_xywh=boxes
+    )
+
+
+def normalise(images_3hw: Tensor) -> Tensor:
+    """Subtract ImageNet's mean and divide by its deviation; images [..., 3, h, w] in [0, 1]."""
+    mean, std = (torch.tensor(v, device=images_3hw.device)[:, None, None] for v in (MEAN, STD))
+    return (images_3hw - mean) / std
+
+
+class _Draw:
+    """Random numbers for each sample of a batch, drawn on the host, used on the device."""
+
+    def __init__(self, generator: torch.Generator, batch: int, device: torch.device) -> None:
+        self.generator, self.batch, self.device = generator, batch, device
+
+    def uniform(self, *shape: int) -> Tensor:
+        return torch.rand(self.batch, *shape, generator=self.generator).to(self.device)
+
+    def chance(self, probability: float) -> Tensor:
+        return self.uniform() < probability
+
+    def partner(self) -> Tensor:
+        """For each sample another one of the batch."""
+        shift = torch.randint(1, max(2, self.batch), (1,), generator=self.generator)
+        return ((torch.arange(self.batch) + shift) % self.batch).to(self.device)
+
+
+def _vary_light(
+    templates: Tensor, searches: Tensor, augment: Augment, draw: _Draw
+) -> tuple[Tensor, Tensor]:
+    """Grey and colour cast alike for a clip; brightness for each image of its own."""
+    cast = 1 + augment.colour * (2 * draw.uniform(1, 3, 1, 1) - 1)
+    grey = draw.chance(augment.grey)[:, None, None, None, None]
+    varied = []
+    for images in (templates[:, None], searches):
+        gain = 1 + augment.brightness * (2 * draw.uniform(images.shape[1], 1, 1, 1) - 1)
+        coloured = torch.where(grey, images.mean(2, keepdim=True), images * cast)
+        varied.append((coloured * gain).clamp(0, 1))
+    return varied[0][:, 0], varied[1]
+
+
+def _mirror(images: Tensor, flipped_b: Tensor) -> Tensor:
+    return torch.where(flipped_b.view(-1, *[1] * (images.dim() - 1)), images.flip(-1), images)
+
+
+def _mirror_boxes(boxes_xywh: Tensor, flipped_b: Tensor) -> Tensor:
+    x, y, w, h = boxes_xywh.unbind(-1)
+    return torch.stack((torch.where(flipped_b[:, None], 1 - x - w, x), y, w, h), dim=-1)
+
+
+def _paste_distractors(
+    templates: Tensor, searches: Tensor, batch: Batch, probability: float, draw: _Draw
+) -> Tensor:
+    """Paste another clip's target behind the true one: only the template tells them apart.
+
+    The patch is an ellipse inside the other target's box, of about the true target's size, at a
+    random place of each search region.
+    """
+    if probability == 0 or len(templates) < 2:
+        return searches
+    t, side = searches.shape[1], searches.shape[-1]
+    partner = draw.partner()
+    other = batch.template_boxes_xywh[partner][:, None]
+    size = batch.boxes_xywh[..., 2:].prod(-1).sqrt() * (0.7 + 0.6 * draw.uniform(t))
+    shape = other[..., 2:] / other[..., 2:].prod(-1, keepdim=True).sqrt()
+    wanted = torch.cat((draw.uniform(t, 2), size[..., None] * shape), dim=-1)  # cxcywh
+    steps = (torch.arange(side, device=searches.device) + 0.5) / side
+    place = torch.stack(torch.meshgrid(steps, steps, indexing="xy"), dim=-1)
+    # from the search region's coordinates to the unit square of the patch, then to the template's
+    unit = (place - wanted[..., None, None, :2]) / wanted[..., None, None, 2:]
+    centre = other[..., None, None, :2] + other[..., None, None, 2:] / 2
+    grid = 2 * (centre + unit * other[..., None, None, 2:]) - 1
+    patches = F.grid_sample(
+        templates[partner].repeat_interleave(t, 0), grid.flatten(0, 1), align_corners=False
+    ).view_as(searches)
+    alpha = (4 * (1 - (2 * unit).square().sum(-1))).clamp(0, 1)
+    true = batch.boxes_xywh[..., None, None, :]
+    inside = (place > true[..., :2]) & (place < true[..., :2] + true[..., 2:])
+    alpha = alpha * ~inside.all(-1) * draw.chance(probability)[:, None, None, None]
+    return torch.lerp(searches, patches, alpha[:, :, None])

@@ -1,0 +1,95 @@
+"""Files below a folder, loose or packed in tar shards: where the bytes of each of them lie."""
+
+from __future__ import annotations
+
+import os
+import tarfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from tqdm import tqdm
+
+from trackline.errors import DataError
+
+BLOCK = tarfile.BLOCKSIZE
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One file: its path below the root (SHARD.tar/MEMBER inside a shard) and where its bytes lie."""
+
+    path: str
+    offset: int  # where it starts in its shard; -1 for a loose file
+    bytes: int
+
+    @property
+    def container(self) -> str:
+        """The file to open: the shard, or the loose file itself."""
+        return self.path if self.offset < 0 else self.path[: self.path.index(".tar/") + 4]
+
+    @property
+    def member(self) -> str:
+        """The path inside the shard, or the whole path of a loose file."""
+        return self.path if self.offset < 0 else self.path[self.path.index(".tar/") + 5 :]
+
+
+def find(root: Path, folder: str) -> list[Entry]:
+    """List every file below root/folder by path, the members of a shard in place of the shard.
+
+    Hidden files are left out. Raises DataError for a shard that is damaged or unsafe.
+    """
+    paths = sorted(_walk(root / folder))
+    entries = []
+    for path in tqdm(paths, f"list {folder}", disable=None, unit=" files", leave=False):
+        name = path.relative_to(root).as_posix()
+        if path.suffix == ".tar":
+            entries += index(path, name)
+        else:
+            entries.append(Entry(name, -1, path.stat().st_size))
+    return sorted(entries, key=lambda entry: entry.path)
+
+
+def index(shard: Path, name: str) -> list[Entry]:
+    """List the files in one uncompressed tar; `name` is the shard's path below the root.
+
+    Raises DataError when a member is a link or points outside, or when the archive is cut or damaged.
+    """
+    try:
+        with tarfile.open(shard, "r:") as tar:
+            entries = [_entry(member, name) for member in tar if not member.isdir()]
+            end = tar.offset
+    except tarfile.TarError as error:
+        raise DataError(
+            f"{name} is not a readable tar ({error}); pack it again, uncompressed"
+        ) from None
+    _check_end(shard, name, end)
+    return [entry for entry in entries if not PurePosixPath(entry.path).name.startswith(".")]
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    for parent, folders, files in os.walk(folder, followlinks=True):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        yield from (Path(parent, name) for name in files if not name.startswith("."))
+
+
+def _entry(member: tarfile.TarInfo, shard: str) -> Entry:
+    path = PurePosixPath(member.name)
+    if path.is_absolute() or ".." in path.parts:
+        raise DataError(
+            f"{shard} holds {member.name!r}, a path that leads out of it; pack it again"
+        )
+    if not member.isreg() or member.issparse():
+        raise DataError(f"{shard} holds {member.name!r}, not a plain file; pack it without links")
+    return Entry(f"{shard}/{path}", member.offset_data, member.size)
+
+
+def _check_end(shard: Path, name: str, end: int) -> None:
+    """Refuse an archive without its end mark: tarfile takes a broken header for the end and says nothing."""
+    with shard.open("rb") as file:
+        file.seek(end)
+        mark = file.read(2 * BLOCK)
+        while mark.count(0) == len(mark) >= BLOCK and (more := file.read(2**20)):
+            mark = more.ljust(BLOCK, b"\0")
+    if len(mark) < BLOCK or mark.count(0) < len(mark):
+        raise DataError(f"{name} is cut or damaged at byte {end}; copy or pack it again")

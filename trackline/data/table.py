@@ -1,0 +1,81 @@
+"""The annotation table: one row for each frame of each sequence, whatever layout it came from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from trackline.errors import DataError
+
+COLUMNS = {
+    "split": "str",  # train, val or test
+    "sequence": "str",  # unique over all splits
+    "frame": "int32",  # 0 for the first frame of the sequence
+    "image": "str",  # path below the data folder; inside a shard: SHARD.tar/MEMBER
+    "offset": "int64",  # where the image starts in its shard; -1 for a loose file
+    "bytes": "int64",  # length of the encoded image; -1 when there is none
+    "width": "int32",  # of the image, in pixels, from its header; 0 when it has no readable one
+    "height": "int32",
+    "x": "float64",  # left, top, width, height in pixels, continuous, origin 0
+    "y": "float64",
+    "w": "float64",
+    "h": "float64",
+    "visible": "bool",  # false: the target is absent, its box means nothing
+    "cover": "float64",  # visible share of the target, NaN when unknown
+    "class": "str",
+    "source": "str",  # annotation file and line, for messages
+}
+BOX = ["x", "y", "w", "h"]
+
+
+@dataclass(frozen=True)
+class Sequence:
+    """One target followed through one video; arrays have one row a frame."""
+
+    name: str
+    split: str
+    label: str
+    images: tuple[str, ...]
+    offsets: np.ndarray[Any, Any]
+    lengths: np.ndarray[Any, Any]
+    sizes_wh: np.ndarray[Any, Any]
+    boxes_xywh: np.ndarray[Any, Any]
+    visible: np.ndarray[Any, Any]
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+
+def read(path: Path) -> pd.DataFrame:
+    """Read an annotation table; raises DataError when it is not there or not whole."""
+    try:
+        table = pd.read_parquet(path)
+    except (OSError, ValueError) as error:
+        reason = "does not exist" if isinstance(error, FileNotFoundError) else "is not readable"
+        raise DataError(f"{path} {reason}; run the index step again") from None
+    missing = [name for name in COLUMNS if name not in table]
+    if missing:
+        raise DataError(f"{path} lacks the columns {', '.join(missing)}; run the index step again")
+    return table
+
+
+def iterate(table: pd.DataFrame, split: str) -> Iterator[Sequence]:
+    """Yield the sequences of one split by name, frames in order."""
+    in_order = table[table["split"] == split].sort_values("frame", kind="stable")
+    for name, rows in in_order.groupby("sequence", sort=True):
+        yield Sequence(
+            name=str(name),
+            split=split,
+            label=str(rows["class"].iloc[0]),
+            images=tuple(rows["image"]),
+            offsets=rows["offset"].to_numpy(),
+            lengths=rows["bytes"].to_numpy(),
+            sizes_wh=rows[["width", "height"]].to_numpy(),
+            boxes_xywh=rows[BOX].to_numpy(dtype=np.float64),
+            visible=rows["visible"].to_numpy(dtype=bool),
+        )

@@ -1,0 +1,226 @@
+"""The evaluation report: one page that opens from disk, with the verdict first and then the reasons."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from numbers import Real
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from trackline import artifacts
+from trackline.evaluation import baselines, figures, metrics, strips
+
+NAMES = {
+    "ao": "Average overlap",
+    "gain_over_static": "Gain over the static box",
+    "template_gain": "Gain from the right template",
+    "sequence_accuracy": "Sequence accuracy",
+    "champion_ao": "Overlap against the champion",
+    "champion_accuracy": "Accuracy against the champion",
+}
+TILES = {
+    "ao": ("Average overlap", "mean IoU over frames"),
+    "sr50": ("Success rate at 0.50", "frames with IoU above a half"),
+    "sr75": ("Success rate at 0.75", "frames with a tight box"),
+    "precision_20": ("Precision at 20 px", "frames with the centre that close"),
+    "norm_precision_auc": ("Normalised precision", "centre error in target sizes"),
+    "sequence_accuracy": ("Sequence accuracy", "sequences named rightly"),
+    "accuracy": ("Accuracy per frame", "frames named rightly"),
+    "fps": ("Frames per second", "in this evaluation"),
+}
+
+
+Row = tuple[str, Any, str]  # of a comparison: name, number, meaning
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """All that the page tells; the tables of predictions are those of metrics.match.
+
+    `metrics` and `gate` are the contents of the files of these names, `truth` the annotation table,
+    `root` the data folder, `training` has a row for each epoch, `champion` is None at first.
+    """
+
+    metrics: Mapping[str, Any]
+    gate: Mapping[str, Any]
+    matched: pd.DataFrame
+    truth: pd.DataFrame
+    root: Path
+    training: pd.DataFrame
+    classes: tuple[str, ...]
+    lineage: Mapping[str, Any]
+    champion: pd.DataFrame | None = None
+
+
+def write_report(out: Path, inputs: Inputs) -> None:
+    """Write the page to `out`, usually reports/index.html: self-contained, below 8 MB."""
+    import jinja2
+    from plotly.offline import get_plotlyjs
+
+    here = Path(__file__).parent
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader([here, here.parent]), autoescape=True, trim_blocks=True
+    )
+    environment.filters |= {"number": _show_number, "end": _show_end, "value": _show_value}
+    page = environment.get_template("report.html.j2")
+    artifacts.write_text(out, page.render(**_tell(inputs), plotly=get_plotlyjs()))
+
+
+def _tell(inputs: Inputs) -> dict[str, Any]:
+    """Gather what the template needs, as plain data."""
+    checks = [_title(check) for check in inputs.gate["checks"]]
+    story = {
+        "gate": dict(inputs.gate),
+        "checks": checks,
+        "failed": [check for check in checks if not check["passed"]],
+        "metrics": dict(inputs.metrics),
+        "tiles": _fill_tiles(inputs.metrics),
+        "comparisons": _compare(inputs),
+        "strips": _cut_strips(inputs),
+        "charts": _draw(inputs),
+        "lineage": dict(inputs.lineage),
+    }
+    # JSON has no NaN: what is not a number is nothing
+    return dict(json.loads(json.dumps(story, default=_to_plain), parse_constant=lambda _: None))
+
+
+def _to_plain(value: Any) -> Any:
+    return value.item() if hasattr(value, "item") else str(value)
+
+
+def _title(check: Mapping[str, Any]) -> dict[str, Any]:
+    name = check["name"]
+    title = NAMES.get(name, name.replace("_", " ").capitalize())
+    unknown = dict.fromkeys(("value", "threshold", "low", "high"))
+    return {**unknown, **check, "title": title, "scale": _place_on_scale(check)}
+
+
+def _fill_tiles(numbers: Mapping[str, Any]) -> list[tuple[str, str, float]]:
+    known = {name: text for name, text in TILES.items() if _is_number(numbers.get(name))}
+    return [(title, meaning, numbers[name]) for name, (title, meaning) in known.items()]
+
+
+def _place_on_scale(check: Mapping[str, Any]) -> dict[str, float] | None:
+    """Positions in percent of a check's value, interval and threshold between two ends, or None."""
+    numbers = {
+        k: check[k] for k in ("value", "threshold", "low", "high") if _is_number(check.get(k))
+    }
+    if not {"value", "threshold"} <= numbers.keys():
+        return None
+    reach = 1.2 * max(map(abs, numbers.values()))
+    first, last = (0, max(1, reach / 1.2)) if min(numbers.values()) >= 0 else (-reach, reach)
+    places = {k: round(100 * (v - first) / (last - first), 2) for k, v in numbers.items()}
+    return {"low": places["value"], "high": places["value"], **places, "first": first, "last": last}
+
+
+def _compare(inputs: Inputs) -> list[dict[str, Any]]:
+    """Put the model's two main numbers beside those of simpler means, each with what it is."""
+    ours, champion = inputs.metrics, _summarise_champion(inputs)
+    checks = {check["name"]: check for check in inputs.gate["checks"]}
+    groups = [("Where is it?", "average overlap", "ao", _list_boxes(ours, champion))]
+    if _is_number(ours.get("sequence_accuracy")):
+        rows = _list_classes(ours, champion, len(inputs.classes))
+        groups.append(("What is it?", "sequence accuracy", "sequence_accuracy", rows))
+    return [
+        {
+            "question": question,
+            "unit": unit,
+            "check": checks.get(name, {}),
+            "rows": [row for row in rows if _is_number(row[1])],
+        }
+        for question, unit, name, rows in groups
+    ]
+
+
+def _list_boxes(ours: Mapping[str, Any], champion: Mapping[str, Any]) -> list[Row]:
+    fps = ours.get("csrt_fps")
+    speed = f", at {fps:.0f} frames per second" if _is_number(fps) else ""
+    blind = "this model, shown another sequence's target: what it follows without knowing what"
+    return [
+        ("This model", ours.get("ao"), "follows the target from its first box"),
+        ("Champion", champion.get("ao"), "the model in use, on the same frames"),
+        ("CSRT", ours.get("ao_csrt"), f"OpenCV's best tracker without learning{speed}"),
+        ("Wrong template", ours.get("ao_wrong_template"), blind),
+        ("Static box", ours.get("ao_static"), "the first box, never moved"),
+    ]
+
+
+def _list_classes(ours: Mapping[str, Any], champion: Mapping[str, Any], classes: int) -> list[Row]:
+    mean, linear = "sequence_accuracy", "a linear classifier that sees only"
+    return [
+        ("This model", ours.get(mean), "the most probable class over a sequence"),
+        ("Champion", champion.get(mean), "the model in use, on the same frames"),
+        ("Box shape", ours.get("shape_accuracy"), f"{linear} size and aspect of the true box"),
+        ("Colours", ours.get("colour_accuracy"), f"{linear} the colours inside the true box"),
+        ("Chance", 1 / max(1, classes), f"a guess among {classes} classes"),
+    ]
+
+
+def _summarise_champion(inputs: Inputs) -> dict[str, Any]:
+    if inputs.champion is None:
+        return {}
+    columns = [name for name in inputs.champion if str(name).startswith("p_")]
+    classes = [str(name).removeprefix("p_") for name in columns]  # its own, which may differ
+    return dict(metrics.summarise(inputs.champion, classes))
+
+
+def _cut_strips(inputs: Inputs) -> list[dict[str, Any]]:
+    chosen = strips.choose_sequences(inputs.matched, inputs.classes)
+    total = inputs.matched["sequence"].nunique()
+    return [
+        {
+            "label": row["label"],
+            "rank": row["rank"],
+            "note": row["note"],
+            "mean_iou": row["mean_iou"],
+            "total": total,
+            **strips.cut_strip(inputs.root, inputs.truth, inputs.matched, row["sequence"]),
+        }
+        for row in chosen.to_dict("records")
+    ]
+
+
+def _draw(inputs: Inputs) -> dict[str, figures.Figure]:
+    """Make every chart that the inputs have something for."""
+    shown = inputs.truth[inputs.truth["sequence"].isin(inputs.matched["sequence"].unique())]
+    static = metrics.match(shown, baselines.predict_static(shown))
+    champion = {} if inputs.champion is None else {"champion": inputs.champion}
+    models = {"this model": inputs.matched, **champion, "static box": static}
+    charts = {
+        "success": figures.draw_success(models),
+        "precision": figures.draw_precision(models),
+        "classes": figures.draw_classes(inputs.matched),
+        "confusion": figures.draw_confusion(inputs.matched),
+    }
+    if len(inputs.training):
+        charts["losses"] = figures.draw_losses(inputs.training)
+        charts["learning"] = figures.draw_learning(inputs.training)
+    return {name: figure for name, figure in charts.items() if figure}
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _show_number(value: Any, digits: int = 3) -> str:
+    if not _is_number(value):
+        return "–"
+    shown = f"{value:.1f}" if abs(value) >= 10 else f"{value:.{digits}f}"
+    return shown.replace("-", "−")
+
+
+def _show_end(value: float) -> str:
+    return f"{value:.2g}".replace("-", "−")
+
+
+def _show_value(value: Any) -> str:
+    if isinstance(value, list):
+        return ", ".join(map(_show_value, value))
+    if isinstance(value, bool) or value is None:
+        return {True: "yes", False: "no", None: "–"}[value]
+    return f"{value:.6g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,134 @@
+"""What a test set of a few dozen sequences can and cannot tell; the unit is always the sequence.
+
+Frames of one sequence resemble each other, so resampling frames would claim far too much certainty:
+every function here takes one number for each sequence, and draws whole sequences.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from statistics import NormalDist
+from typing import Any, Literal
+
+import numpy as np
+
+Array = np.ndarray[Any, Any]
+Comparison = Literal["better", "no measurable change", "worse within noise", "significantly worse"]
+NOT_INFERIOR: tuple[Comparison, ...] = ("better", "no measurable change")
+NORMAL = NormalDist()
+
+
+@dataclass(frozen=True)
+class Interval:
+    """An estimate and the ends of its confidence interval; the ends are NaN when nothing is known."""
+
+    value: float
+    low: float
+    high: float
+
+
+UNKNOWN = Interval(math.nan, math.nan, math.nan)
+
+
+def bootstrap_mean(
+    values: Array,
+    weights: Array | None = None,
+    *,
+    resamples: int = 2000,
+    seed: int = 0,
+    level: float = 0.95,
+) -> Interval:
+    """Interval of the (weighted) mean of `values` [sequences] by the BCa bootstrap over sequences.
+
+    With the number of frames as weights the estimate is the mean pooled over frames. BCa (Efron &
+    Tibshirani, An Introduction to the Bootstrap, 1993, section 14.3) and not the plain percentile or
+    mean ± 1.96 standard errors: overlaps and accuracies crowd against 1, and BCa corrects for that
+    skew (its error shrinks with 1/n, theirs with 1/√n) and never leaves the range of the data.
+    """
+    values, weights = _prepare(values, weights)
+    value = float(np.average(values, weights=weights))
+    if len(values) < 2:
+        return Interval(value, math.nan, math.nan)
+    if np.ptp(values) == 0:
+        return Interval(value, value, value)
+    means = _resample_means(values, weights, resamples, seed)
+    below = np.mean(means < value) + np.mean(means == value) / 2
+    bias = NORMAL.inv_cdf(float(np.clip(below, 0.5 / resamples, 1 - 0.5 / resamples)))
+    skew = find_acceleration(values, weights)
+    ends = [_shift(p, bias, skew) for p in ((1 - level) / 2, (1 + level) / 2)]
+    low, high = np.quantile(means, ends)
+    return Interval(value, float(low), float(high))
+
+
+def find_acceleration(values: Array, weights: Array | None = None) -> float:
+    """BCa's acceleration by the jackknife over sequences (Efron & Tibshirani 1993, eq. 14.15)."""
+    values, weights = _prepare(values, weights)
+    without = ((weights * values).sum() - weights * values) / (weights.sum() - weights)
+    deviation = without.mean() - without
+    spread = float((deviation**2).sum())
+    return float((deviation**3).sum()) / (6 * spread**1.5) if spread > 0 else 0.0
+
+
+def wilson_interval(successes: int, trials: int, level: float = 0.95) -> Interval:
+    """Interval of a share of sequences (Wilson 1927, JASA 22); informative even when all succeed."""
+    z, share = NORMAL.inv_cdf((1 + level) / 2), successes / trials
+    centre = (share + z**2 / (2 * trials)) / (1 + z**2 / trials)
+    half = (
+        z * math.sqrt(share * (1 - share) / trials + z**2 / (4 * trials**2)) / (1 + z**2 / trials)
+    )
+    return Interval(share, max(0.0, centre - half), min(1.0, centre + half))
+
+
+def judge_difference(difference: Interval, margin: float) -> Comparison:
+    """Say what candidate − champion means; only NOT_INFERIOR verdicts rule out a loss beyond `margin`.
+
+    The non-inferiority test of Piaggio et al. (CONSORT 2012, JAMA 308): the candidate must show that
+    it loses no more than the margin. "worse within noise" is the undecided case, a loss beyond the
+    margin that the data neither show nor exclude; unknown (NaN) ends belong there too.
+    """
+    if difference.low > 0:
+        return "better"
+    if difference.low >= -margin:
+        return "no measurable change"
+    return "significantly worse" if difference.high < 0 else "worse within noise"
+
+
+def find_detectable_difference(
+    differences: Array, weights: Array | None = None, *, power: float = 0.8, level: float = 0.95
+) -> float:
+    """Smallest true difference of means that this many pairs reveal with probability `power`.
+
+    It is (z₁₋α/₂ + z_power) × the standard error of the mean paired difference (Chow et al., Sample
+    Size Calculations in Clinical Research, 2008, section 3.1); a margin below it is often missed
+    even by a candidate as good as the champion. NaN for fewer than two pairs.
+    """
+    differences, weights = _prepare(differences, weights)
+    count = len(differences)
+    if count < 2:
+        return math.nan
+    residuals = weights * (differences - np.average(differences, weights=weights))
+    error = math.sqrt((residuals**2).sum() * count / (count - 1)) / float(weights.sum())
+    return (NORMAL.inv_cdf((1 + level) / 2) + NORMAL.inv_cdf(power)) * error
+
+
+def _prepare(values: Array, weights: Array | None) -> tuple[Array, Array]:
+    values = np.asarray(values, dtype=np.float64)
+    weights = np.ones(len(values)) if weights is None else np.asarray(weights, dtype=np.float64)
+    if len(values) == 0 or len(values) != len(weights) or not np.isfinite(values).all():
+        raise ValueError(
+            f"{len(values)} values and {len(weights)} weights; give one finite value and one weight "
+            "for each sequence"
+        )
+    return values, weights
+
+
+def _resample_means(values: Array, weights: Array, resamples: int, seed: int) -> Array:
+    draws = np.random.default_rng(seed).integers(0, len(values), (resamples, len(values)))
+    means: Array = (weights * values)[draws].sum(axis=1) / weights[draws].sum(axis=1)
+    return means
+
+
+def _shift(probability: float, bias: float, skew: float) -> float:
+    z = bias + NORMAL.inv_cdf(probability)
+    return NORMAL.cdf(bias + z / (1 - skew * z))

@@ -1,0 +1,151 @@
+"""The tracker network: one shared backbone, the history branch, a box head and a class head.
+
+Shapes: b batch, t search frames of a clip, g side of the feature grid, c backbone width.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from trackline.boxes import cxcywh_to_xyxy, xywh_to_xyxy
+from trackline.config import Model
+from trackline.errors import ConfigError
+from trackline.models.backbone import Backbone, Features
+from trackline.models.heads import CentreHead, ClassHead, Maps, decode
+from trackline.models.history import HistoryBranch, paint_mask
+
+
+class Prediction(NamedTuple):
+    """What the network says of one search frame for each sample."""
+
+    maps: Maps
+    boxes_cxcywh: Tensor  # [b, 4], fractions of the crop, at the best cell
+    logits: Tensor | None  # [b, classes]; None without a class head
+
+
+class Network(nn.Module):
+    """The whole tracker; images are normalised RGB, [b, 3, side, side]."""
+
+    def __init__(self, config: Model, classes: int) -> None:
+        super().__init__()
+        self.config = config
+        width = config.backbone.width
+        self.backbone = Backbone(config)
+        self.history = HistoryBranch(config)
+        self.box_head = CentreHead(width, config.head_width)
+        self.class_head = self.fusion = None
+        if config.variant != "tracking":
+            if classes < 2:
+                raise ConfigError(
+                    f"data.classes names {classes} classes; a class head needs at least two "
+                    "(or set model.variant: tracking)"
+                )
+            self.class_head = ClassHead(
+                width, config.class_head.hidden, classes, config.class_head.dropout
+            )
+        if config.variant == "fusion":
+            self.fusion = nn.Linear(config.class_head.hidden, width)
+
+    def forward(
+        self,
+        template_b3hw: Tensor,
+        template_box_xywh: Tensor,
+        searches_bt3hw: Tensor,
+        keep: float | None = None,
+        rows_bz: Tensor | None = None,
+    ) -> list[Prediction]:
+        """Follow a clip: one prediction a search frame, each reading what the earlier ones wrote.
+
+        `template_box_xywh` [b, 4] is in fractions of the template crop. All frames go through the
+        backbone in one batch; the history is unrolled over them.
+        """
+        t = searches_bt3hw.shape[1]
+        rows = None if rows_bz is None else rows_bz.repeat_interleave(t, dim=0)
+        features = self.backbone(template_b3hw, searches_bt3hw.flatten(0, 1), rows, keep)
+        logits, hidden = self.classify(features)
+        frames = [features.take(slice(i, None, t)) for i in range(t)]
+        entries = [self.write_template(template_b3hw, template_box_xywh, frames[0].template_bzc)]
+        predictions: list[Prediction] = []
+        for i, frame in enumerate(frames):
+            keys, values = (torch.cat(part, dim=1) for part in zip(*entries, strict=True))
+            maps = self.locate(frame, keys, values, hidden=_every(hidden, i, t))
+            boxes, _ = decode(maps)
+            predictions.append(Prediction(maps, boxes, _every(logits, i, t)))
+            if i == 0:
+                entries = []  # the template serves only until there is a memory
+            if i < t - 1:
+                entries.append(self.write_frame(searches_bt3hw[:, i], frame, boxes.detach()))
+        return predictions
+
+    def classify(self, features: Features) -> tuple[Tensor | None, Tensor | None]:
+        """Class logits and the class head's hidden layer; None twice without a class head."""
+        if self.class_head is None:
+            return None, None
+        logits, hidden = self.class_head(features.search_bxc, features.alive_bx)
+        return logits, hidden
+
+    def locate(
+        self,
+        features: Features,
+        keys_bmk: Tensor,
+        values_bmv: Tensor,
+        valid_bm: Tensor | None = None,
+        hidden: Tensor | None = None,
+    ) -> Maps:
+        """Read the memory with the search features and predict the centre head's maps."""
+        search_bcgg = to_grid(features.search_bxc)
+        enhanced_bcgg = self.history.read(search_bcgg, keys_bmk, values_bmv, valid_bm)
+        if self.fusion is not None:
+            enhanced_bcgg = enhanced_bcgg + self.fusion(hidden)[:, :, None, None]
+        maps: Maps = self.box_head(enhanced_bcgg)
+        return maps
+
+    def write_template(
+        self, template_b3hw: Tensor, box_xywh: Tensor, template_bzc: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """The memory entry of the template; see `look_at_template` for the part worth keeping."""
+        stem = self.look_at_template(template_b3hw, box_xywh)
+        return self.write_template_stem(stem, template_bzc)
+
+    def look_at_template(self, template_b3hw: Tensor, box_xywh: Tensor) -> Tensor:
+        """Stem features of the template enlarged to the search side: once for each sequence."""
+        size = self.config.search.size
+        image = F.interpolate(template_b3hw, (size, size), mode="bilinear", align_corners=True)
+        box_px = box_xywh * size
+        if self.config.reference_compat:
+            box_px = box_px.trunc()  # so that x2 is int(x) + int(w), as in the reference
+        mask = paint_mask(xywh_to_xyxy(box_px), None, size, self.config.reference_compat)
+        stem: Tensor = self.history.encoder.look(image, mask)
+        return stem
+
+    def write_template_stem(self, stem: Tensor, template_bzc: Tensor) -> tuple[Tensor, Tensor]:
+        """The template's entry for one frame: its features depend on the search region too."""
+        grid = (self.backbone.grid_x, self.backbone.grid_x)
+        enlarged = F.interpolate(to_grid(template_bzc), grid, mode="bilinear", align_corners=True)
+        return self.history.write_stem(stem, enlarged)
+
+    def write_frame(
+        self, search_b3hw: Tensor, features: Features, boxes_cxcywh: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """The memory entry of a search frame whose target is thought to be in `boxes_cxcywh`."""
+        size = self.config.search.size
+        box_px = cxcywh_to_xyxy(boxes_cxcywh) * size
+        mask = paint_mask(box_px, features.alive_bx, size, self.config.reference_compat)
+        return self.history.write(search_b3hw, to_grid(features.search_bxc), mask)
+
+
+def to_grid(tokens_bnc: Tensor) -> Tensor:
+    """Tokens [b, g·g, c] as a map [b, c, g, g]."""
+    side = math.isqrt(tokens_bnc.shape[1])
+    grid: Tensor = tokens_bnc.transpose(1, 2).unflatten(2, (side, side))
+    return grid
+
+
+def _every(part: Tensor | None, i: int, t: int) -> Tensor | None:
+    """Frame i of a tensor whose first axis runs over samples, then frames."""
+    return None if part is None else part[i::t]

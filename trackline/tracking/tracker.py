@@ -1,0 +1,192 @@
+"""Follow targets with a trained network: crop, predict, window, map back, remember.
+
+One tracker serves several streams in lock-step; each stream has its own template, memory and clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence as Listing
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from trackline.boxes import clip_xywh, cxcywh_to_xywh
+from trackline.config import Track
+from trackline.data.clips import normalise
+from trackline.data.crops import Frame, cut, place_compat, place_window, to_crop, to_image
+from trackline.errors import BoxError
+from trackline.models.backbone import Features
+from trackline.models.heads import Maps, decode, hann_window
+from trackline.models.history import Memory
+from trackline.models.network import Network
+
+Array = np.ndarray[Any, Any]
+
+
+class Result(NamedTuple):
+    """What the tracker says of one frame of one stream."""
+
+    box_xywh: Array  # image pixels
+    confidence: float  # score of the chosen cell, in (0, 1)
+    probabilities: Array  # of the classes; empty without a class head
+
+
+@dataclass
+class _Stream:
+    box_xywh: Array
+    template: Tensor  # [3, side, side], normalised
+    stem: Tensor  # [s, g, g], of the template and its mask
+    frame: int = 0
+
+
+class Tracker:
+    """Tracks up to `streams` targets at once; `start` each, then `step` those that have a frame."""
+
+    def __init__(self, network: Network, track: Track, streams: int = 1) -> None:
+        self.network = network.eval()
+        self.track, self.model = track, network.config
+        self.device = next(network.parameters()).device
+        grid, history = network.backbone.grid_x, self.model.history
+        width, like = self.model.backbone.width, torch.empty(0, device=self.device)
+        self.memory = Memory(
+            streams, history.capacity, grid**2, history.key_width, width // 2, like
+        )
+        self.window = torch.lerp(torch.ones(grid, grid), hann_window(grid), track.window).to(like)
+        self._streams: dict[int, _Stream] = {}
+
+    @torch.inference_mode()
+    def start(
+        self,
+        stream: int,
+        image: Array,
+        box_xywh: Array,
+        look: tuple[Array, Array] | None = None,
+    ) -> None:
+        """Begin to follow the target in `box_xywh` (pixels) of `image` (uint8 [h, w, 3], RGB).
+
+        `look`, an image and a box, takes the place of the template, to see whether it matters.
+        Raises BoxError when the box has no area inside the image.
+        """
+        box = check_box(box_xywh, image.shape[1], image.shape[0])
+        seen, seen_box = (image, box) if look is None else look
+        crop, compat = self.model.template, self.model.reference_compat
+        window = place_window(seen_box, crop.factor)
+        frame = place_compat(seen_box, window, crop.size) if compat else window
+        template = self._to_device([cut(seen, window, crop.size, compat)])
+        in_crop = torch.from_numpy(to_crop(seen_box, frame)).float()[None].to(self.device)
+        stem = self.network.look_at_template(template, in_crop)
+        self._streams[stream] = _Stream(box, template[0], stem[0])
+        self.memory.reset(stream)
+
+    @torch.inference_mode()
+    def step(self, streams: Listing[int], images: Listing[Array]) -> list[Result]:
+        """Follow each of the streams into its next image."""
+        states = [self._streams[s] for s in streams]
+        windows = [place_window(s.box_xywh, self.model.search.factor) for s in states]
+        size, compat = self.model.search.size, self.model.reference_compat
+        crops = [cut(i, w, size, compat) for i, w in zip(images, windows, strict=True)]
+        searches = self._to_device(crops)
+        templates = torch.stack([s.template for s in states])
+        for state in states:
+            state.frame += 1
+        features = self.network.backbone(templates, searches)
+        logits, hidden = self.network.classify(features)
+        maps = self._locate(list(streams), states, features, hidden)
+        boxes, scores = decode(maps, self.window)
+        self._remember(list(streams), states, searches, features, boxes, maps)
+        probabilities = (
+            np.zeros((len(states), 0)) if logits is None else _to_host(logits.softmax(1))
+        )
+        places: Listing[Frame] = windows
+        if compat:
+            places = [place_compat(s.box_xywh, w) for s, w in zip(states, windows, strict=True)]
+        rows = zip(states, places, images, _to_host(boxes), _to_host(scores), probabilities,
+                   strict=True)  # fmt: skip
+        return [self._conclude(*row) for row in rows]
+
+    def _locate(
+        self, streams: list[int], states: list[_Stream], features: Features, hidden: Tensor | None
+    ) -> Maps:
+        """Early frames read the template, later ones the memory; a batch may hold both."""
+        until = self.model.history.template_until
+        early = [i for i, s in enumerate(states) if s.frame <= until]
+        late = [i for i, s in enumerate(states) if s.frame > until]
+        parts, order = [], [*early, *late]
+        if early:
+            stems = torch.stack([states[i].stem for i in early])
+            entry = self.network.write_template_stem(stems, features.template_bzc[early])
+            parts.append(self.network.locate(*_pick(features, hidden, early, *entry)))
+        if late:
+            held = self.memory.entries([streams[i] for i in late])
+            parts.append(self.network.locate(*_pick(features, hidden, late, *held)))
+        back = np.argsort(order).tolist()
+        return Maps(*(torch.cat(part)[back] for part in zip(*parts, strict=True)))
+
+    def _remember(
+        self,
+        streams: list[int],
+        states: list[_Stream],
+        searches: Tensor,
+        features: Features,
+        boxes: Tensor,
+        maps: Maps,
+    ) -> None:
+        due = [i for i, s in enumerate(states) if self.model.history.writes(s.frame)]
+        if not due:
+            return
+        if self.model.reference_compat:  # the reference remembers the box before the window
+            boxes, _ = decode(maps)
+        entry = self.network.write_frame(searches[due], features.take(due), boxes[due])
+        self.memory.write([streams[i] for i in due], *entry)
+
+    def _conclude(
+        self,
+        state: _Stream,
+        place: Frame,
+        image: Array,
+        box_cxcywh: Array,
+        score: float,
+        probabilities: Array,
+    ) -> Result:
+        box = to_image(cxcywh_to_xywh(box_cxcywh.astype(np.float64)), place)
+        height, width = image.shape[:2]
+        state.box_xywh = clip_xywh(box, width, height, self.track.clip_margin_px)
+        return Result(state.box_xywh, float(score), probabilities)
+
+    def _to_device(self, crops: list[Array]) -> Tensor:
+        images = torch.from_numpy(np.stack(crops)).to(self.device)
+        return normalise(images.movedim(-1, 1).float() / 255)
+
+
+def check_box(box_xywh: Array, width: int, height: int) -> Array:
+    """Give a box back as float64 [4]; raises BoxError when it has no area inside the image."""
+    box = np.asarray(box_xywh, dtype=np.float64)
+    x, y, w, h = box
+    if not np.isfinite(box).all() or w <= 0 or h <= 0:
+        raise BoxError(
+            f"box {x:g},{y:g},{w:g},{h:g} has no area; give left,top,width,height in pixels"
+        )
+    if x >= width or y >= height or x + w <= 0 or y + h <= 0:
+        raise BoxError(
+            f"box {x:g},{y:g},{w:g},{h:g} lies outside the image of {width}x{height} pixels; "
+            "give left,top,width,height of the target in the first frame"
+        )
+    return box
+
+
+def _pick(
+    features: Features, hidden: Tensor | None, rows: list[int], *entries: Tensor | None
+) -> tuple[Features, Tensor, Tensor, Tensor | None, Tensor | None]:
+    """Arguments of Network.locate for some rows of a batch."""
+    keys, values, valid = entries if len(entries) == 3 else (*entries, None)
+    assert keys is not None
+    assert values is not None
+    return features.take(rows), keys, values, valid, None if hidden is None else hidden[rows]
+
+
+def _to_host(values: Tensor) -> Array:
+    array: Array = values.float().cpu().numpy()
+    return array

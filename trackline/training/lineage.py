@@ -1,0 +1,76 @@
+"""Where a model comes from: code, data, parameters, versions, hardware, time."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from trackline import config
+
+LIBRARIES = ("torch", "timm", "numpy", "opencv-contrib-python-headless", "pandas", "trackline")
+
+
+def record_lineage(
+    params: config.Params, annotations_sha256: str, seconds: float, device: torch.device
+) -> dict[str, Any]:
+    """Collect what a reader needs to know how these weights came about, or to make them again."""
+    return {
+        "git": read_git(),
+        "data": {"dvc_md5": read_data_md5(), "annotations_sha256": annotations_sha256},
+        "params": {
+            k: config.plain(getattr(params, k)) for k in ("data", "model", "train", "track")
+        },
+        "versions": {"python": platform.python_version(), **_versions()},
+        "seed": params.train.seed,
+        "hardware": describe_hardware(device),
+        "training_seconds": round(seconds, 1),
+    }
+
+
+def read_git() -> dict[str, Any]:
+    """The revision of the working tree and whether files were changed since; nulls outside git."""
+    revision = _git("rev-parse", "HEAD")
+    changed = _git("status", "--porcelain", "--untracked-files=no")
+    return {"revision": revision or None, "changed": bool(changed) if revision else None}
+
+
+def read_data_md5(pointer: Path = Path("data.dvc")) -> str | None:
+    """The hash by which DVC knows the data; None without a pointer."""
+    if not pointer.is_file():
+        return None
+    md5 = yaml.safe_load(pointer.read_text(encoding="utf-8"))["outs"][0].get("md5")
+    return None if md5 is None else str(md5)
+
+
+def describe_hardware(device: torch.device) -> str:
+    """The device in words."""
+    if device.type == "cuda":
+        return f"{torch.cuda.get_device_name(device)} × {torch.cuda.device_count()}"
+    return f"{os.cpu_count()} CPU cores, {platform.machine()}, {torch.get_num_threads()} threads"
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for name in LIBRARIES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _git(*arguments: str) -> str:
+    try:
+        done = subprocess.run(
+            ("git", *arguments), capture_output=True, text=True, check=False, timeout=10
+        )
+    except (FileNotFoundError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""

@@ -1,0 +1,153 @@
+"""The training loop: clips in, a row of losses an epoch out."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from tqdm import tqdm
+
+from trackline.config import Train
+from trackline.data.clips import Batch, ClipLoader, prepare
+from trackline.errors import TracklineError
+from trackline.models.network import Network
+from trackline.training.losses import Losses, compute_losses
+
+NAMES = {
+    "total": "Loss/total",
+    "giou": "Loss/giou",
+    "l1": "Loss/l1",
+    "location": "Loss/location",
+    "classification": "Loss/classification",
+    "iou": "IoU",
+    "accuracy": "Accuracy",
+}
+Row = dict[str, float]
+
+
+@dataclass
+class Trainer:
+    """Everything that changes while a network learns."""
+
+    network: Network
+    config: Train
+    device: torch.device
+    epoch: int = 0
+    rows: list[Row] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.network.to(self.device)
+        self.optimiser = make_optimiser(self.network, self.config)
+        self.augmenter = torch.Generator().manual_seed(self.config.seed)
+        self.average: AveragedModel | None = None
+        if self.config.ema:
+            multi_avg = get_ema_multi_avg_fn(self.config.ema)
+            self.average = AveragedModel(self.network, multi_avg_fn=multi_avg, use_buffers=True)
+
+    @property
+    def trained(self) -> Network:
+        """The network to keep: the running average of the weights, where one is kept."""
+        trained = self.network if self.average is None else self.average.module
+        assert isinstance(trained, Network)
+        return trained
+
+    def fit(self, loader: ClipLoader, after_epoch: Callable[[Trainer], None]) -> None:
+        """Train the epochs that are left, calling `after_epoch` at the end of each."""
+        while self.epoch < self.config.epochs:
+            self.rows.append(self._train_epoch(loader))
+            self.epoch += 1
+            after_epoch(self)
+
+    def _train_epoch(self, loader: ClipLoader) -> Row:
+        config, start = self.config, time.perf_counter()
+        self.network.train()
+        keep = keep_ratio(self.epoch, self.network.config.elimination.keep[0], config)
+        batches = config.samples_per_epoch // config.batch
+        sums = torch.zeros(len(Losses._fields), device=self.device)
+        title = f"epoch {self.epoch + 1}/{config.epochs}"
+        with tqdm(total=batches, desc=title, unit="batch", leave=False, disable=None) as progress:
+            for i, batch in enumerate(loader(self.epoch, config.samples_per_epoch)):
+                share = (self.epoch + i / batches) / config.epochs
+                for group in self.optimiser.param_groups:
+                    group["lr"] = group["base_lr"] * learning_rate_scale(share, config)
+                sums += self.step(batch, keep)
+                progress.update()
+        seconds = time.perf_counter() - start
+        means = (sums / batches).tolist()
+        if not math.isfinite(means[0]):
+            raise TracklineError(
+                f"the loss of epoch {self.epoch + 1} is {means[0]}; lower train.lr or train.clip_norm"
+            )
+        row = dict(zip((NAMES[n] for n in Losses._fields), means, strict=True))
+        lr = self.optimiser.param_groups[0]["lr"]
+        speed = batches * config.batch / seconds
+        return {"epoch": self.epoch + 1, **row, "lr": lr, "keep": keep, "seconds": seconds,
+                "samples_per_second": speed}  # fmt: skip
+
+    def step(self, batch: Batch, keep: float) -> Tensor:
+        """One optimiser step; the losses, averaged over frames, as one detached tensor."""
+        batch = prepare(batch.to(self.device), self.config.augment, self.augmenter)
+        dtype = torch.bfloat16 if self.config.precision == "bfloat16" else None
+        with torch.autocast(self.device.type, dtype, enabled=dtype is not None):
+            predictions = self.network(
+                batch.templates, batch.template_boxes_xywh, batch.searches, keep
+            )
+        labels = None if self.network.class_head is None else batch.labels
+        frames = [
+            compute_losses(
+                p,
+                batch.boxes_xywh[:, i],
+                labels,
+                self.config.class_weight,
+                self.config.label_smoothing,
+            )  # fmt: skip
+            for i, p in enumerate(predictions)
+        ]
+        losses = torch.stack([torch.stack(frame) for frame in frames]).mean(0)
+        self.optimiser.zero_grad(set_to_none=True)
+        losses[0].backward()
+        if self.config.clip_norm:
+            nn.utils.clip_grad_norm_(self.network.parameters(), self.config.clip_norm)
+        self.optimiser.step()
+        if self.average is not None:
+            self.average.update_parameters(self.network)
+        return losses.detach()
+
+
+def make_optimiser(network: Network, config: Train) -> torch.optim.AdamW:
+    """AdamW; the backbone has its own rate, biases and norms are not decayed."""
+    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+    for name, parameter in network.named_parameters():
+        key = (name.startswith("backbone."), parameter.dim() > 1)
+        groups.setdefault(key, []).append(parameter)
+    return torch.optim.AdamW(
+        {
+            "params": parameters,
+            "base_lr": config.lr * (config.backbone_lr_scale if shared else 1),
+            "weight_decay": config.weight_decay if decayed else 0,
+        }
+        for (shared, decayed), parameters in groups.items()
+    )
+
+
+def learning_rate_scale(share: float, config: Train) -> float:
+    """Linear warm-up, then a cosine to 1 % of the rate, at a share [0, 1) of the whole run."""
+    warmup = config.warmup_epochs / config.epochs
+    if share < warmup:
+        return max(share / warmup, 0.01)
+    return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * (share - warmup) / max(1 - warmup, 1e-9)))
+
+
+def keep_ratio(epoch: int, ratio: float, config: Train) -> float:
+    """Ratio of candidates kept in an epoch: 1 at first, then a cosine down to `ratio` (OSTrack)."""
+    start, length = config.keep_start_epoch, config.keep_warmup_epochs
+    if epoch < start:
+        return 1.0
+    if epoch >= start + length:
+        return ratio
+    return ratio + (1 - ratio) * (math.cos(math.pi * (epoch - start) / length) + 1) / 2

@@ -1,0 +1,266 @@
+"""Judging annotated footage: the rules compute, Great Expectations decides, people read the report."""
+
+from __future__ import annotations
+
+import base64
+import os
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import numpy as np
+
+from trackline import config
+from trackline.data import images, rules
+from trackline.data.frames import Frames
+from trackline.data.got10k import SPLITS
+from trackline.data.rules import Facts, Rule, Values
+from trackline.data.table import Sequence, iterate
+from trackline.errors import DataError, EmptyDataError, TracklineError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+QUARANTINE = ("sequence", "frame", "source", "rule", "value", "why")
+EXAMPLES = 3  # of each broken rule, in words
+PICTURED = 6  # sequences of each split in the report,
+STRIP = (0.0, 0.33, 0.67, 1.0)  # seen at these moments
+TILE_WH = (160, 120)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What came of one rule: how many of its units (frames, sequences or splits) break it."""
+
+    rule: Rule
+    reason: str
+    count: int
+    share: float
+    examples: tuple[str, ...]  # "sequence/frame: value"
+
+    @property
+    def passed(self) -> bool:
+        """Whether nothing breaks the rule."""
+        return self.count == 0
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What came of all rules."""
+
+    table: pd.DataFrame
+    findings: tuple[Finding, ...]
+    quarantine: pd.DataFrame  # one row for each violation, with the columns of QUARANTINE
+
+    @cached_property
+    def failed(self) -> tuple[Finding, ...]:
+        """The broken rules that stop the pipeline."""
+        return tuple(f for f in self.findings if not f.passed and f.rule.severity == "error")
+
+    @property
+    def passed(self) -> bool:
+        """Whether the data may be used; warnings do not count."""
+        return not self.failed
+
+    def tell(self) -> dict[str, Any]:
+        """The verdict as plain values for metrics/validate.json."""
+        return {
+            "passed": self.passed,
+            "rows": len(self.table),
+            "sequences": int(self.table["sequence"].nunique()),
+            "errors": len(self.failed),
+            "warnings": sum(not f.passed for f in self.findings) - len(self.failed),
+            "splits": count_splits(self.table),
+            "rules": [_tell(finding) for finding in self.findings],
+        }
+
+    def check(self, report: Path) -> None:
+        """Raise the error of the first broken rule, in one sentence; do nothing when all is well."""
+        if self.passed:
+            return
+        first, others = self.failed[0], len(self.failed) - 1
+        units = f"{first.rule.unit}s" if first.count != 1 else first.rule.unit
+        more = f"and {others} other rule{'s' * (others > 1)} failed, " if others else ""
+        raise first.rule.error(
+            f"{first.count} {units} broke the rule '{first.rule.name}' ({first.reason}), for example "
+            f"{first.examples[0]}; {first.rule.remedy}; {more}see {report}"
+        )
+
+
+def validate(
+    table: pd.DataFrame, root: Path, limits: config.Validate, classes: tuple[str, ...]
+) -> Verdict:
+    """Hold an annotation table and its images to every rule; raises EmptyDataError without rows."""
+    if table.empty:
+        raise EmptyDataError("the annotation table has no rows; add sequences and index again")
+    table = table.sort_values(["split", "sequence", "frame"], kind="stable", ignore_index=True)
+    facts = Facts(table, images.check(root, table), limits, classes)
+    broken = {rule.name: rule.find(facts) for rule in rules.RULES}
+    counts = _judge(facts, broken)
+    findings = tuple(_find(rule, facts, broken[rule.name], counts) for rule in rules.RULES)
+    return Verdict(table, findings, _list_violations(facts, findings, broken))
+
+
+def count_splits(table: pd.DataFrame) -> dict[str, dict[str, int]]:
+    """Count sequences, frames and classes of each split."""
+    counts = {}
+    for split in SPLITS:
+        rows = table[table["split"] == split]
+        counts[split] = {
+            "sequences": int(rows["sequence"].nunique()),
+            "frames": len(rows),
+            "classes": int(rows["class"].nunique()),
+        }
+    return counts
+
+
+def render(verdict: Verdict, root: Path) -> str:
+    """Draw the report: one HTML page that needs nothing else."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    loader = FileSystemLoader(Path(__file__).parent)
+    pages = Environment(loader=loader, autoescape=True, undefined=StrictUndefined)
+    return pages.get_template("validation.html.j2").render(
+        verdict=verdict,
+        splits=count_splits(verdict.table),
+        classes=_count_classes(verdict.table),
+        strips=list(_draw_strips(verdict.table, Frames(root, cache_mb=16))),
+    )
+
+
+def _judge(facts: Facts, broken: dict[str, Values]) -> dict[str, int]:
+    """Let Great Expectations judge a column of flags for each rule; give the violations it counts."""
+    os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
+    import great_expectations as gx
+    from great_expectations.data_context.types.base import ProgressBarsConfig
+
+    context = gx.get_context(mode="ephemeral")
+    context.variables.progress_bars = ProgressBarsConfig(globally=False, metric_calculations=False)
+    source = context.data_sources.add_pandas("trackline")
+    counts: dict[str, int] = {}
+    for unit in facts.units:
+        judged = [rule for rule in rules.RULES if rule.unit == unit]
+        asset = source.add_dataframe_asset(unit).add_batch_definition_whole_dataframe("all")
+        batch = asset.get_batch({"dataframe": _flag(facts, judged, broken)})
+        suite = gx.ExpectationSuite(unit, expectations=[_expect(rule) for rule in judged])
+        counts |= _read_counts(batch.validate(suite, result_format="BASIC").results)
+    return counts
+
+
+def _flag(facts: Facts, judged: list[Rule], broken: dict[str, Values]) -> pd.DataFrame:
+    import pandas as pd
+
+    flags = pd.DataFrame(index=facts.units[judged[0].unit].index)
+    return flags.assign(**{rule.name: flags.index.isin(broken[rule.name].index) for rule in judged})
+
+
+def _expect(rule: Rule) -> Any:
+    from great_expectations.expectations import ExpectColumnValuesToBeInSet
+
+    severity = "critical" if rule.severity == "error" else "warning"
+    return ExpectColumnValuesToBeInSet(
+        column=rule.name, value_set=[False], severity=severity, description=rule.reason
+    )
+
+
+def _read_counts(results: Iterable[Any]) -> dict[str, int]:
+    """Read violations by rule; a check that crashed has no count, and its data is not to blame."""
+    counts = {}
+    for result in results:
+        rule = result.expectation_config.kwargs["column"]
+        if "unexpected_count" not in result.result:
+            raise TracklineError(
+                f"Great Expectations could not check the rule '{rule}' ({_tell_crash(result)}); "
+                "install the versions of requirements.lock"
+            )
+        counts[rule] = int(result.result["unexpected_count"])
+    return counts
+
+
+def _tell_crash(result: Any) -> str:
+    crash = result.exception_info
+    info = crash if "exception_message" in crash else next(iter(crash.values()), {})
+    return str(info.get("exception_message"))
+
+
+def _find(rule: Rule, facts: Facts, broken: Values, counts: dict[str, int]) -> Finding:
+    units, count = facts.units[rule.unit], counts[rule.name]
+    places = units.loc[broken.index[:EXAMPLES]]
+    told = zip(places["sequence"], places["frame"], places["source"], broken, strict=False)
+    return Finding(
+        rule,
+        rule.reason.format(**config.plain(facts.limits)),
+        count,
+        count / len(units),
+        tuple(f"{s}/{f}: {value}" if f >= 0 else f"{at}: {value}" for s, f, at, value in told),
+    )
+
+
+def _list_violations(
+    facts: Facts, findings: tuple[Finding, ...], broken: dict[str, Values]
+) -> pd.DataFrame:
+    import pandas as pd
+
+    parts = [
+        facts.units[f.rule.unit]
+        .loc[broken[f.rule.name].index, ["sequence", "frame", "source"]]
+        .assign(rule=f.rule.name, value=broken[f.rule.name], why=f"{f.reason}; {f.rule.remedy}")
+        for f in findings
+    ]
+    listed = pd.concat(parts, ignore_index=True)
+    return listed.astype(dict.fromkeys(QUARANTINE, "str") | {"frame": "int32"})
+
+
+def _tell(finding: Finding) -> dict[str, Any]:
+    return {
+        "name": finding.rule.name,
+        "severity": finding.rule.severity,
+        "passed": finding.passed,
+        "count": finding.count,
+        "share": round(finding.share, 6),
+        "unit": finding.rule.unit,
+        "examples": list(finding.examples),
+        "reason": finding.reason,
+        "remedy": finding.rule.remedy,
+    }
+
+
+def _count_classes(table: pd.DataFrame) -> list[tuple[str, dict[str, int]]]:
+    """Count sequences by class and split, the most common class first."""
+    first = table.drop_duplicates("sequence")
+    pairs = Counter(zip(first["class"], first["split"], strict=True))
+    order = sorted(Counter(first["class"]).items(), key=lambda item: (-item[1], item[0]))
+    return [(name, {split: pairs[name, split] for split in SPLITS}) for name, _ in order]
+
+
+def _draw_strips(table: pd.DataFrame, frames: Frames) -> Iterable[dict[str, str]]:
+    """Picture some sequences of each split, evenly spread over its names."""
+    for split in SPLITS:
+        names = table.loc[table["split"] == split, "sequence"].unique()
+        spread = np.linspace(0, len(names) - 1, min(PICTURED, len(names))).round().astype(int)
+        for sequence in iterate(table[table["sequence"].isin(names[spread])], split):
+            strip = np.hstack([_draw_tile(sequence, frames, moment) for moment in STRIP])
+            _, jpeg = cv2.imencode(".jpg", strip, [cv2.IMWRITE_JPEG_QUALITY, 80])
+            data = base64.b64encode(jpeg.tobytes()).decode()
+            yield {"name": sequence.name, "split": split, "class": sequence.label, "jpeg": data}
+
+
+def _draw_tile(sequence: Sequence, frames: Frames, moment: float) -> np.ndarray[Any, Any]:
+    """One frame, small and BGR, with its box when the target is visible; grey where it cannot be read."""
+    frame = round(moment * (len(sequence) - 1))
+    try:
+        image = frames(sequence, frame)
+    except (DataError, OSError):
+        return np.full((TILE_WH[1], TILE_WH[0], 3), 128, np.uint8)
+    scale = np.divide(TILE_WH, image.shape[1::-1])
+    tile = cv2.resize(image[..., ::-1], TILE_WH, interpolation=cv2.INTER_AREA)
+    box = sequence.boxes_xywh[frame]
+    if sequence.visible[frame] and np.isfinite(box).all():
+        corners = np.concatenate([box[:2], box[:2] + box[2:]]) * np.tile(scale, 2)
+        left, top, right, bottom = np.clip(corners, -9999, 9999).round().astype(int).tolist()
+        cv2.rectangle(tile, (left, top), (right, bottom), (60, 220, 60), 2)
+    return np.asarray(tile)
