@@ -44,3 +44,8 @@ $(READY): requirements.lock pyproject.toml
 
 clean:  ## remove what runs made (not .venv, not the registry)
 	@rm -rf data artifacts metrics plots reports .pytest_cache .mypy_cache .ruff_cache
+
+GOLDEN ?= ../shared/golden
+.PHONY: parity
+parity: $(READY)  ## compare the network with a folder of the reference's tensors: make parity GOLDEN=DIR
+	@GOLDEN="$(GOLDEN)" python -m pytest tests/golden

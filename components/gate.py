@@ -104,7 +104,6 @@ def read_champion(params: config.Params, inputs: Inputs) -> Champion | None:
     """Read what the pinned champion predicted; None when none is pinned."""
     from trackline.evaluation import verdict
     from trackline.evaluation.comparison import Champion
-    from trackline.evaluation.gates import Evidence
 
     folder = champion.fetch_champion(inputs.champion, params.registry)
     if folder is None:

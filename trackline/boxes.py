@@ -86,7 +86,8 @@ def _extent(low: torch.Tensor, high: torch.Tensor) -> torch.Tensor:
 
 def _area(boxes_xyxy: Array) -> Array:
     sides = boxes_xyxy[..., 2:] - boxes_xyxy[..., :2]
-    return sides[..., 0] * sides[..., 1]
+    area: Array = sides[..., 0] * sides[..., 1]
+    return area
 
 
 def _join(a: Array, b: Array) -> Array:

@@ -27,6 +27,7 @@ class Range:
 
 
 Fraction = Annotated[float, Range(0, 1, "a fraction")]
+Difference = Annotated[float, Range(-1, 1, "a difference of fractions")]
 Count = Annotated[int, Range(1)]
 Natural = Annotated[int, Range(0)]
 NonNegative = Annotated[float, Range(0)]
@@ -209,6 +210,7 @@ class Augment:
     flip: Fraction = 0.5
     brightness: Fraction = 0.2
     colour: Fraction = 0.0
+    recolour: Fraction = 0.0
     distractors: Fraction = 0.0
 
 
@@ -263,8 +265,8 @@ class Gate:
     """What a candidate must reach; a metric that is missing or not a number fails."""
 
     min_ao: Fraction = 0.5
-    min_gain_over_static: Fraction = 0.2
-    min_template_gain: Fraction = 0.15
+    min_gain_over_static: Difference = 0.2
+    min_template_gain: Difference = 0.15
     min_sequence_accuracy: Fraction = 0.9
     champion_margin_ao: Fraction = 0.03
     champion_margin_accuracy: Fraction = 0.05

@@ -7,7 +7,7 @@ from pathlib import Path
 import cv2
 import pytest
 
-from components.drift import find_reference, main
+from components.drift import main
 from components.index import index
 from trackline import artifacts
 from trackline.data.frames import Frames
@@ -57,10 +57,11 @@ def test_without_a_reference_the_data_are_profiled(
     assert "drift: no reference" in capsys.readouterr().out
 
 
-def test_the_champions_profile_is_the_reference(project: Path, world: Path) -> None:
-    main(["--profile", "artifacts/champion/profile.json"])
-    assert find_reference() == Path("artifacts/champion/profile.json")
-
+def test_the_champions_profile_is_the_reference(
+    project: Path, world: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    main(["--profile", "champion/model/profile.json"])
+    monkeypatch.setattr("trackline.champion.fetch_champion", lambda *_: Path("champion"))
     assert main([]) == 0
     assert artifacts.read_json(METRICS)["verdict"] == "none"
 

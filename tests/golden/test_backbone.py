@@ -90,7 +90,7 @@ def watch_scores(backbone: Backbone) -> list[Tensor]:
         scores.append(rank(*arguments))
         return scores[-1]
 
-    backbone._rank = watched  # type: ignore[method-assign]
+    backbone._rank = watched  # type: ignore[method-assign, assignment]
     return scores
 
 

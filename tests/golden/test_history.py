@@ -62,14 +62,8 @@ def features(data: Golden, frames: slice) -> Tensor:
 
 def entries(data: Golden) -> Entries:
     """What the reference wrote for each frame: keys and values, [1, positions, width]."""
-    count = sum(key.startswith("key_") for key in data.tensors)
-    return [
-        tuple(
-            data[f"{part}_{i}"].flatten(-2).flatten(1, -2).transpose(1, 2)
-            for part in ("key", "value")
-        )
-        for i in range(count)
-    ]  # type: ignore[misc]
+    frames = range(sum(key.startswith("key_") for key in data.tensors))
+    return [(flat(data[f"key_{i}"]), flat(data[f"value_{i}"].flatten(1, 2))) for i in frames]
 
 
 def flat(x_bcgg: Tensor) -> Tensor:

@@ -42,13 +42,13 @@ class Watch:
 
 
 def forward(
-    data: Golden, network: Network, keep: float
+    data: Golden, network: Network, keep: float, dtype: torch.dtype = torch.float32
 ) -> tuple[list[Prediction], list[Losses], Watch]:
     """Run the clip of a file and its losses."""
     watch = Watch(network)
     searches = data["search_u8_half"].repeat_interleave(2, 2).repeat_interleave(2, 3)
     images = (data["template_u8"], searches.transpose(0, 1))
-    template, clip = (normalise(x.movedim(-1, -3).float() / 255) for x in images)
+    template, clip = (normalise(x.movedim(-1, -3).to(dtype) / 255) for x in images)
     box, rows = data["template_box_xywh"], data["ce_template_mask"].bool()
     predictions = network(template, box, clip, keep, rows)
     truth = data["gt_xywh"]
@@ -71,9 +71,9 @@ def check_forward(
         data.agree(f"{frame}.offset_map", prediction.maps.offset_b2gg)
         data.agree(f"{frame}.pred_boxes", prediction.boxes_cxcywh)
         check_features(data, frame, watch.features[0].take(slice(i, None, len(predictions))))
-    table = torch.tensor([[float(getattr(row, k)) for k in LOSSES] for row in losses])
+    table = torch.stack([torch.stack([getattr(row, k) for k in LOSSES]) for row in losses])
     data.agree(f"{name}.loss_table", table)
-    data.agree(f"{name}.total_loss", table[:, 0].double().sum())
+    data.agree(f"{name}.total_loss", table[:, 0].sum())
 
 
 def check_features(data: Golden, frame: str, features: Features) -> None:
@@ -95,16 +95,25 @@ def build(golden: Callable[[str], Golden]) -> tuple[Golden, Network]:
     return data, golden("model_small").network()
 
 
-def test_evaluation_mode_and_gradients(golden: Callable[[str], Golden]) -> None:
+def test_evaluation_mode(golden: Callable[[str], Golden]) -> None:
     data, network = build(golden)
-    network.backbone.requires_grad_(False)
-    results = forward(data, network, data.metadata["r"][0])
-    torch.stack([row.total for row in results[1]]).sum().backward()
+    with torch.no_grad():
+        results = forward(data, network, data.metadata["r"][0])
     check_forward(data, "eval", *results)
+
+
+def test_gradients(golden: Callable[[str], Golden]) -> None:
+    """In float64: in float32 a few units on the edge of their ReLU open or close by noise alone."""
+    data, network = build(golden)
+    network.double().backbone.requires_grad_(False)
+    _, losses, _ = forward(data, network, data.metadata["r"][0], torch.float64)
+    torch.stack([row.total for row in losses]).sum().backward()
     gradients = {k: p.grad for k, p in network.named_parameters() if p.grad is not None}
     for key in data.tensors:
         if key.startswith("eval.grad."):
-            data.agree(key, gradients[rename(key.removeprefix("eval.grad."))], 1e-3)
+            mine = gradients[rename(key.removeprefix("eval.grad."))]
+            largest = data[key].abs().max().clamp(min=1)
+            data.agree(data[key] / largest, mine / largest, 1e-3, key)
     norms = data.metadata["info"]["eval.grad_norms"]
     assert {rename(name) for name in norms} == gradients.keys()
     for name, norm in norms.items():

@@ -66,6 +66,7 @@ def prepare(batch: Batch, augment: Augment | None, generator: torch.Generator) -
     boxes = batch.boxes_xywh
     if augment is not None:
         draw = _Draw(generator, len(templates), templates.device)
+        templates, searches = _recolour(templates, searches, augment.recolour, draw)
         searches = _paste_distractors(templates, searches, batch, augment.distractors, draw)
         templates, searches = _vary_light(templates, searches, augment, draw)
         flipped = draw.chance(augment.flip)
@@ -98,6 +99,19 @@ class _Draw:
         """For each sample another one of the batch."""
         shift = torch.randint(1, max(2, self.batch), (1,), generator=self.generator)
         return ((torch.arange(self.batch) + shift) % self.batch).to(self.device)
+
+
+def _recolour(
+    templates: Tensor, searches: Tensor, probability: float, draw: _Draw
+) -> tuple[Tensor, Tensor]:
+    """Swap the channels of some clips at random and invert half of these: new objects, same shapes."""
+    chosen = draw.chance(probability)[:, None]
+    order = torch.where(chosen, draw.uniform(3).argsort(1), torch.arange(3, device=chosen.device))
+    inverted = (chosen & draw.chance(0.5)[:, None])[:, :, None, None]
+    templates = templates.gather(1, order[:, :, None, None].expand_as(templates))
+    searches = searches.gather(2, order[:, None, :, None, None].expand_as(searches))
+    templates = torch.where(inverted, 1 - templates, templates)
+    return templates, torch.where(inverted[:, None], 1 - searches, searches)
 
 
 def _vary_light(

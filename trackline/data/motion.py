@@ -64,8 +64,8 @@ def extent(points: Points) -> Points:
 def pose(rng: Rng, outline: Points, path: Points, size: float) -> Points:
     """Poses (T, 2, 3) of an outline (N, 2) on a path; its first box has the area `size` squared."""
     frames, side = len(path), rng.choice([-1.0, 1.0])
-    stretch = np.exp(rng.uniform(-0.15, 0.15) + wave(rng, frames, 0.35))[:, None]
-    angles = rng.uniform(-0.6, 0.6) + wave(rng, frames, 1.3)
+    stretch = np.exp(rng.uniform(-0.15, 0.15) + wave(rng, frames, 0.2))[:, None]
+    angles = rng.uniform(-0.3, 0.3) + wave(rng, frames, 0.5)
     axes = [turn(angles) * side * stretch, turn(angles + np.pi / 2) / stretch]
     spins = np.stack(axes, axis=2)
     box = extent(outline @ spins[0].T)

@@ -136,9 +136,9 @@ def rival_path(rng: Rng, path: Points, size: float, view: Points, meets: bool) -
 
 def place_rivals(rng: Rng, kind: str, tones: Colours, path: Points, size: float,
                  view: Points) -> Iterator[Actor]:  # fmt: skip
-    """Two to four look-alikes: the first of the target's class, the others of any other."""
+    """One to three look-alikes: the first of the target's class, the others of any other."""
     others = [name for name in CLASSES if name != kind]
-    for rank in range(int(rng.choice([2, 3, 3, 4]))):
+    for rank in range(int(rng.choice([1, 2, 2, 3]))):
         name = kind if rank == 0 else str(rng.choice(others))
         bulk = size * rng.uniform(0.75, 1.1)
         walk = rival_path(rng, path, bulk, view, meets=rng.uniform() < 0.7 - 0.2 * rank)
@@ -165,7 +165,7 @@ def pick_light(rng: Rng, frames: int) -> Light:
         gain[int(rng.integers(frames)) :] *= rng.uniform(0.6, 1.4)
     gamma = np.exp(rng.normal(0, 0.12) + wave(rng, frames, 0.2))
     defocus = np.maximum(0.0, rng.uniform(-0.4, 0.5) + wave(rng, frames, 0.5))
-    return Light(gain, gamma, defocus, noise=rng.uniform(0, 4))
+    return Light(gain, gamma, defocus, noise=rng.uniform(0, 2))
 
 
 def expose(image: Pixels, light: Light, frame: int, rng: Rng) -> Pixels:

@@ -13,7 +13,7 @@ from trackline.data.motion import extent
 from trackline.data.shapes import Colours, Part, Pixels, Points, Rng, fit
 
 TEXTURES = ("plain", "gradient", "stripes", "dots", "checker", "noise")
-CONTRAST = np.float32(0.7)  # of a pattern: the parts must stay clearer than it
+CONTRAST = np.float32(0.45)  # of a pattern: the parts must stay clearer than it
 OVERSAMPLE = 2
 REACH = 0.48  # half-extent of the shape in its canvas: a thin clear rim stays around it
 SMEAR = 8.0  # the longest motion blur, in canvas pixels

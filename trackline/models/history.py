@@ -183,8 +183,9 @@ class ResBlock(nn.Module):
         self.conv1, self.conv2 = _conv3(inputs, outputs), _conv3(outputs, outputs)
 
     def forward(self, x: Tensor) -> Tensor:
+        shortcut: Tensor = self.shortcut(x)
         residual: Tensor = self.conv2(F.relu(self.conv1(F.relu(x))))
-        return residual + self.shortcut(x)
+        return shortcut + residual
 
 
 class BasicBlock(nn.Module):

@@ -158,7 +158,8 @@ def resize_positions(positions_1nc: Tensor, grid: int) -> Tensor:
     square = positions_1nc[:, -(side**2) :].transpose(1, 2).unflatten(2, (side, side))
     if side != grid:
         square = F.interpolate(square, (grid, grid), mode="bicubic", align_corners=False)
-    return square.flatten(2).transpose(1, 2)
+    resized: Tensor = square.flatten(2).transpose(1, 2)
+    return resized
 
 
 def _fit_positions(state: State, network: Network) -> State:
@@ -246,4 +247,6 @@ def _statistics(model: Any) -> dict[str, tuple[float, ...]]:
 
 
 def _first_line(error: BaseException) -> str:
+    if isinstance(error, pickle.UnpicklingError):  # torch's own text advises to run the code
+        return "damaged, or it holds code, which is never run"
     return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")

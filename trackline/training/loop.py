@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -86,8 +87,14 @@ class Trainer:
         row = dict(zip((NAMES[n] for n in Losses._fields), means, strict=True))
         lr = self.optimiser.param_groups[0]["lr"]
         speed = batches * config.batch / seconds
-        return {"epoch": self.epoch + 1, **row, "lr": lr, "keep": keep, "seconds": seconds,
-                "samples_per_second": speed}  # fmt: skip
+        return {
+            "epoch": self.epoch + 1,
+            **row,
+            "lr": lr,
+            "keep": keep,
+            "seconds": seconds,
+            "samples_per_second": speed,
+        }
 
     def step(self, batch: Batch, keep: float) -> Tensor:
         """One optimiser step; the losses, averaged over frames, as one detached tensor."""
@@ -98,16 +105,13 @@ class Trainer:
                 batch.templates, batch.template_boxes_xywh, batch.searches, keep
             )
         labels = None if self.network.class_head is None else batch.labels
-        frames = [
-            compute_losses(
-                p,
-                batch.boxes_xywh[:, i],
-                labels,
-                self.config.class_weight,
-                self.config.label_smoothing,
-            )  # fmt: skip
-            for i, p in enumerate(predictions)
-        ]
+        weigh = partial(
+            compute_losses,
+            labels_b=labels,
+            class_weight=self.config.class_weight,
+            label_smoothing=self.config.label_smoothing,
+        )
+        frames = [weigh(p, batch.boxes_xywh[:, i]) for i, p in enumerate(predictions)]
         losses = torch.stack([torch.stack(frame) for frame in frames]).mean(0)
         self.optimiser.zero_grad(set_to_none=True)
         losses[0].backward()
