@@ -1,5 +1,5 @@
 # Everything a person or a CI does here. `make run` and `make test` set themselves up.
-.PHONY: run test lint demo lock clean
+.PHONY: run test lint demo lock parity clean
 .DELETE_ON_ERROR:
 
 PYTHON ?= python3
@@ -42,10 +42,9 @@ $(READY): requirements.lock pyproject.toml
 	@uv pip install --quiet --python .venv/bin/python --no-deps --editable .
 	@touch $@
 
-clean:  ## remove what runs made (not .venv, not the registry)
-	@rm -rf data artifacts metrics plots reports .pytest_cache .mypy_cache .ruff_cache
+clean:  ## remove what runs made (not the data, not the registry)
+	@rm -rf artifacts metrics plots reports .pytest_cache .mypy_cache .ruff_cache
 
 GOLDEN ?= ../shared/golden
-.PHONY: parity
 parity: $(READY)  ## compare the network with a folder of the reference's tensors: make parity GOLDEN=DIR
 	@GOLDEN="$(GOLDEN)" python -m pytest tests/golden

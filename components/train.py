@@ -78,6 +78,7 @@ def make_trainer(
     from trackline.data.clips import ClipLoader
     from trackline.data.frames import Frames
     from trackline.data.sampling import ClipSampler
+    from trackline.models import weights
     from trackline.models.network import Network
     from trackline.training.loop import Trainer
 
@@ -89,6 +90,8 @@ def make_trainer(
     classes = params.data.classes
     sampler = ClipSampler(sequences, frames, classes, params.model, params.train)
     network = Network(params.model, len(classes))
+    if report := weights.initialise(network, params.model.backbone.pretrained):
+        print(report)
     loader = ClipLoader(sampler, params.train.batch, params.train.loader_threads)
     return Trainer(network, params.train, device), loader
 

@@ -49,8 +49,8 @@ class Backbone(nn.Module):
         self.pos_embed_x = nn.Parameter(torch.empty(1, self.grid_x**2, vit.width))
         self.temporal = vit.temporal
         if vit.temporal:  # inherited from DropMAE (Wu et al., CVPR 2023)
-            self.temporal_z = nn.Parameter(torch.zeros(1, 1, vit.width))
-            self.temporal_x = nn.Parameter(torch.zeros(1, 1, vit.width))
+            self.temporal_z = nn.Parameter(torch.randn(1, 1, vit.width) / 2)
+            self.temporal_x = nn.Parameter(torch.randn(1, 1, vit.width) / 2)
         norm = partial(nn.LayerNorm, eps=1e-6)
         drops = torch.linspace(0, vit.drop_path, vit.depth).tolist()
         self.blocks = nn.ModuleList(
@@ -60,7 +60,9 @@ class Backbone(nn.Module):
         self.norm = norm(vit.width)
         self.apply(_initialise)
         for embed, grid in ((self.pos_embed_z, self.grid_z), (self.pos_embed_x, self.grid_x)):
-            embed.data[0] = build_sincos2d_pos_embed([grid, grid], vit.width)
+            embed.data[0] = 0.3 * build_sincos2d_pos_embed([grid, grid], vit.width)
+        for block in self.blocks:
+            _start_as_similarity(block.get_parameter("attn.qkv.weight"))
 
     def forward(
         self,
@@ -146,24 +148,28 @@ class Backbone(nn.Module):
         return Features(template_bzc, search_bxc, alive_bx.scatter(1, ids_bn, True), survivors)
 
 
-class ConvolutionalStem(nn.Sequential):
+class ConvolutionalStem(nn.Module):
     """Patch embedding by strided 3×3 convolutions, which learn from far fewer images than one large
-    kernel (Xiao et al., Early convolutions help transformers see better, NeurIPS 2021)."""
+    kernel (Xiao et al., Early convolutions help transformers see better, NeurIPS 2021); a plain
+    embedding beside them hands on the mean colour, by which targets can be matched from the start."""
 
     def __init__(self, patch: int, width: int) -> None:
+        super().__init__()
         doublings = patch.bit_length() - 1
         widths = [3, *(max(8, width >> i) for i in reversed(range(doublings)))]
         convolutions = [
             nn.Sequential(nn.Conv2d(a, b, 3, 2, 1, bias=False), nn.BatchNorm2d(b), nn.ReLU())
             for a, b in pairwise(widths)
         ]
-        super().__init__(*convolutions, nn.Conv2d(width, width, 1), nn.Flatten(2))
+        self.convolutions = nn.Sequential(*convolutions, nn.Conv2d(width, width, 1))
+        self.colour = nn.Conv2d(3, width, patch, stride=patch)
+        mean_colour = torch.randn(width, 3, 1, 1) / patch**2
+        self.colour.weight.data.mul_(0.3).add_(mean_colour, alpha=0.7)
 
     def forward(self, image_bchw: Tensor) -> Tensor:
         """Tokens [b, n, c]."""
-        for layer in self:
-            image_bchw = layer(image_bchw)
-        return image_bchw.transpose(1, 2)
+        grid_bcgg: Tensor = self.convolutions(image_bchw) + self.colour(image_bchw)
+        return grid_bcgg.flatten(2).transpose(1, 2)
 
 
 def _make_embedding(config: BackboneConfig) -> nn.Module:
@@ -189,6 +195,14 @@ def template_rows(mode: str, grid: int) -> list[int] | None:
 
 def _gather(tokens_bnc: Tensor, ids_bn: Tensor) -> Tensor:
     return tokens_bnc.gather(1, ids_bn[..., None].expand(-1, -1, tokens_bnc.shape[-1]))
+
+
+def _start_as_similarity(qkv: Tensor) -> None:
+    """Let queries and keys start alike, so that tokens attend to tokens like themselves, the template's
+    among them (Trockman & Kolter, Mimetic initialization of self-attention layers, ICML 2023)."""
+    width = qkv.shape[1]
+    alike = nn.init.orthogonal_(torch.empty(width, width))
+    qkv.data[: 2 * width] = alike.repeat(2, 1)
 
 
 def _initialise(module: nn.Module) -> None:

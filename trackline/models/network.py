@@ -57,7 +57,6 @@ class Network(nn.Module):
         template_box_xywh: Tensor,
         searches_bt3hw: Tensor,
         keep: float | None = None,
-        rows_bz: Tensor | None = None,
     ) -> list[Prediction]:
         """Follow a clip: one prediction a search frame, each reading what the earlier ones wrote.
 
@@ -65,7 +64,8 @@ class Network(nn.Module):
         backbone in one batch; the history is unrolled over them.
         """
         t = searches_bt3hw.shape[1]
-        rows = None if rows_bz is None else rows_bz.repeat_interleave(t, dim=0)
+        rows = self.mark_rows(template_box_xywh)
+        rows = None if rows is None else rows.repeat_interleave(t, dim=0)
         features = self.backbone(template_b3hw, searches_bt3hw.flatten(0, 1), rows, keep)
         logits, hidden = self.classify(features)
         frames = [features.take(slice(i, None, t)) for i in range(t)]
@@ -81,6 +81,15 @@ class Network(nn.Module):
             if i < t - 1:
                 entries.append(self.write_frame(searches_bt3hw[:, i], frame, boxes.detach()))
         return predictions
+
+    def mark_rows(self, template_box_xywh: Tensor) -> Tensor | None:
+        """The template tokens [b, z] inside the box, where elimination.rows says that they rank."""
+        if self.config.elimination.rows != "box":
+            return None
+        size, grid = self.config.template.size, self.backbone.grid_z
+        mask_bhw = paint_mask(xywh_to_xyxy(template_box_xywh * size), None, size, compat=False)
+        cells = F.interpolate(mask_bhw[:, None], (grid, grid), mode="bilinear", align_corners=False)
+        return cells.flatten(1) > 0
 
     def classify(self, features: Features) -> tuple[Tensor | None, Tensor | None]:
         """Class logits and the class head's hidden layer; None twice without a class head."""

@@ -39,6 +39,7 @@ class _Stream:
     box_xywh: Array
     template: Tensor  # [3, side, side], normalised
     stem: Tensor  # [s, g, g], of the template and its mask
+    rows: Tensor | None  # [z], template tokens that rank candidates
     frame: int = 0
 
 
@@ -78,7 +79,9 @@ class Tracker:
         template = self._to_device([cut(seen, window, crop.size, compat)])
         in_crop = torch.from_numpy(to_crop(seen_box, frame)).float()[None].to(self.device)
         stem = self.network.look_at_template(template, in_crop)
-        self._streams[stream] = _Stream(box, template[0], stem[0])
+        rows = self.network.mark_rows(in_crop)
+        rows = None if rows is None else rows[0]
+        self._streams[stream] = _Stream(box, template[0], stem[0], rows)
         self.memory.reset(stream)
 
     @torch.inference_mode()
@@ -92,7 +95,9 @@ class Tracker:
         templates = torch.stack([s.template for s in states])
         for state in states:
             state.frame += 1
-        features = self.network.backbone(templates, searches)
+        marked = [s.rows for s in states if s.rows is not None]
+        rows = torch.stack(marked) if marked else None
+        features = self.network.backbone(templates, searches, rows)
         logits, hidden = self.network.classify(features)
         maps = self._locate(list(streams), states, features, hidden)
         boxes, scores = decode(maps, self.window)
@@ -103,9 +108,9 @@ class Tracker:
         places: Listing[Frame] = windows
         if compat:
             places = [place_compat(s.box_xywh, w) for s, w in zip(states, windows, strict=True)]
-        rows = zip(states, places, images, _to_host(boxes), _to_host(scores), probabilities,
-                   strict=True)  # fmt: skip
-        return [self._conclude(*row) for row in rows]
+        answers = (_to_host(boxes), _to_host(scores), probabilities)
+        parts = zip(states, places, images, *answers, strict=True)
+        return [self._conclude(*part) for part in parts]
 
     def _locate(
         self, streams: list[int], states: list[_Stream], features: Features, hidden: Tensor | None
