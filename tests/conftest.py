@@ -1,6 +1,7 @@
 """What many tests share: a miniature of the demo world."""
 
 import dataclasses
+import os
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,8 @@ import pytest
 from components import index
 from trackline import config
 from trackline.data.synth import synthesise
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # tensors here are tiny; threads only fight
 
 
 @pytest.fixture(scope="session")

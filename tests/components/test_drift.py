@@ -10,6 +10,7 @@ import pytest
 from components.drift import main
 from components.index import index
 from trackline import artifacts
+from trackline.artifacts import write_json
 from trackline.data.frames import Frames
 from trackline.data.table import iterate, read
 
@@ -24,6 +25,7 @@ def project(world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
     """An indexed project; the step runs in it without options."""
     monkeypatch.chdir(tmp_path)
     Path("params.yaml").write_text(f"data: {{path: {world}}}\ndrift: {{min_sequences: 15}}")
+    write_json(Path("champion.json"), {"name": "tracker", "version": None, "sha256": None})
     index(world, TABLE)
     return tmp_path
 

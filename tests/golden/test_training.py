@@ -49,8 +49,7 @@ def forward(
     searches = data["search_u8_half"].repeat_interleave(2, 2).repeat_interleave(2, 3)
     images = (data["template_u8"], searches.transpose(0, 1))
     template, clip = (normalise(x.movedim(-1, -3).to(dtype) / 255) for x in images)
-    box, rows = data["template_box_xywh"], data["ce_template_mask"].bool()
-    predictions = network(template, box, clip, keep, rows)
+    predictions = network(template, data["template_box_xywh"], clip, keep)
     truth = data["gt_xywh"]
     losses = [compute_losses(p, truth[i], None, 0.0) for i, p in enumerate(predictions)]
     return predictions, losses, watch

@@ -150,8 +150,8 @@ class Backbone(nn.Module):
 
 class ConvolutionalStem(nn.Module):
     """Patch embedding by strided 3×3 convolutions, which learn from far fewer images than one large
-    kernel (Xiao et al., Early convolutions help transformers see better, NeurIPS 2021); a plain
-    embedding beside them hands on the mean colour, by which targets can be matched from the start."""
+    kernel (Xiao et al., Early convolutions help transformers see better, NeurIPS 2021); beside them
+    the mean colour of each patch, by which a target can be matched from the start."""
 
     def __init__(self, patch: int, width: int) -> None:
         super().__init__()
@@ -162,9 +162,8 @@ class ConvolutionalStem(nn.Module):
             for a, b in pairwise(widths)
         ]
         self.convolutions = nn.Sequential(*convolutions, nn.Conv2d(width, width, 1))
-        self.colour = nn.Conv2d(3, width, patch, stride=patch)
-        mean_colour = torch.randn(width, 3, 1, 1) / patch**2
-        self.colour.weight.data.mul_(0.3).add_(mean_colour, alpha=0.7)
+        self.colour = nn.Sequential(nn.AvgPool2d(patch), nn.Conv2d(3, width, 1))
+        nn.init.normal_(self.colour[1].get_parameter("weight"), std=0.7)
 
     def forward(self, image_bchw: Tensor) -> Tensor:
         """Tokens [b, n, c]."""
