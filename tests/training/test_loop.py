@@ -55,8 +55,8 @@ def test_the_losses_of_one_batch_fall(miniature: config.Params, sampler: ClipSam
     trainer.network.train()
     losses = torch.stack([trainer.step(batch, keep=1.0) for _ in range(120)])
     first, last = Losses(*losses[:5].mean(0)), Losses(*losses[-5:].mean(0))
-    assert last.total < 0.6 * first.total
-    assert last.iou > first.iou + 0.2
+    assert last.total < 0.75 * first.total
+    assert last.iou > first.iou + 0.15
     assert last.accuracy > 0.7
 
 

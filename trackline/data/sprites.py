@@ -22,11 +22,11 @@ ZOOM = 2  # frames are composed at this many canvas pixels per image pixel
 
 @dataclass(frozen=True)
 class Look:
-    """Colours (4, 3) in 0..255: three tones and the pattern on tone 0; edge colour or None."""
+    """Colours (4, 3) in 0..255: three tones and the pattern on tone 0; dark or light edge."""
 
     tones: Colours
     texture: str
-    edge: Colours | None
+    edge: Colours
 
 
 @dataclass(frozen=True)
@@ -67,9 +67,9 @@ def pick_tones(rng: Rng, hue: float | None = None) -> Colours:
 def pick_look(rng: Rng, tones: Colours | None = None) -> Look:
     """A random look; its distribution is the same for every class."""
     colours = pick_tones(rng) if tones is None else tones
-    edge = (np.full(3, rng.uniform(0, 40)), np.full(3, rng.uniform(215, 255)), None)
+    edge = (np.full(3, rng.uniform(0, 40)), np.full(3, rng.uniform(215, 255)))
     texture = str(rng.choice(TEXTURES))
-    return Look(colours, texture, edge[int(rng.integers(3))])
+    return Look(colours, texture, edge[int(rng.integers(2))])
 
 
 def weave(texture: str, side: int, rng: Rng) -> Pixels:
@@ -90,7 +90,7 @@ def weave(texture: str, side: int, rng: Rng) -> Pixels:
     return patterns[texture]().astype(np.float32)[..., None]
 
 
-def paint(parts: Sequence[Part], fills: Sequence[Pixels], edge: Colours | None) -> Pixels:
+def paint(parts: Sequence[Part], fills: Sequence[Pixels], edge: Colours) -> Pixels:
     """Premultiplied RGBA (S, S, 4) of parts in the unit box, each filled with its tone's picture."""
     side = len(fills[0])
     colour = np.zeros((side, side, 3), dtype=np.float32)
@@ -101,9 +101,8 @@ def paint(parts: Sequence[Part], fills: Sequence[Pixels], edge: Colours | None) 
         mask = cv2.fillPoly(np.zeros_like(alpha), outline, 1, cv2.LINE_8, 4)
         np.copyto(colour, fills[part.tone], where=mask[..., None] > 0)
         np.maximum(alpha, mask, out=alpha)
-        if edge is not None:
-            ink = [float(v) for v in edge]
-            cv2.polylines(colour, outline, True, ink, max(1, side // 40), cv2.LINE_8, 4)
+        ink = [float(v) for v in edge]
+        cv2.polylines(colour, outline, True, ink, max(1, side // 40), cv2.LINE_8, 4)
     cover = alpha.astype(np.float32)[..., None]
     return np.concatenate([colour * cover, cover], axis=2)
 
