@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from trackline import config
-from trackline.cli import main, parse_box
+from trackline.cli import main
+from trackline.commands.track import parse_box
 from trackline.errors import UsageError
 from trackline.models import package
 from trackline.models.network import Network
