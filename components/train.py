@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from trackline import artifacts, config
+from trackline import artifacts, config, records
 from trackline.commandline import Parser, exit_code
 from trackline.errors import EmptyDataError
 
@@ -98,7 +98,7 @@ def make_trainer(
 
 def identify_run(params: config.Params, annotations: Path) -> str:
     """The digest of all that decides how a run goes on; a checkpoint of another run is ignored."""
-    chosen = {k: config.plain(getattr(params, k)) for k in ("data", "model", "train")}
+    chosen = {k: records.plain(getattr(params, k)) for k in ("data", "model", "train")}
     return artifacts.digest({**chosen, "annotations": artifacts.sha256(annotations)})
 
 

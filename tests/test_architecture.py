@@ -18,7 +18,7 @@ HOMES = {
     "great_expectations": "trackline/validation.py",
     "evidently": "trackline/drift.py",
 }
-GROUND = {"boxes", "config", "errors", "artifacts", "commandline"}
+GROUND = {"boxes", "config", "records", "errors", "artifacts", "commandline"}
 COMMANDS = [
     "trackline.cli",
     *(f"components.{p.stem}" for p in (ROOT / "components").glob("[a-z]*.py")),

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from trackline import config
+from trackline import config, records
 from trackline.errors import ConfigError
 
 
@@ -20,8 +20,8 @@ def test_the_project_s_own_params_load() -> None:
 
 def test_records_survive_the_way_through_yaml() -> None:
     params = config.load(Path(__file__).parents[1] / "params.yaml")
-    text = yaml.safe_dump(config.plain(params))
-    assert config.parse(config.Params, yaml.safe_load(text)) == params
+    text = yaml.safe_dump(records.plain(params))
+    assert records.parse(config.Params, yaml.safe_load(text)) == params
 
 
 @pytest.mark.parametrize(
@@ -48,17 +48,17 @@ def test_records_survive_the_way_through_yaml() -> None:
 )
 def test_what_cannot_be_meant_is_refused(raw: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        config.parse(config.Params, raw)
+        records.parse(config.Params, raw)
 
 
 def test_a_fusion_width_that_cannot_be_added_is_refused_with_the_reason() -> None:
     with pytest.raises(ConfigError, match=r"256.*768 wide.*cannot be added"):
-        config.parse(config.Params, {"model": {"variant": "fusion", "fusion_width": 256}})
+        records.parse(config.Params, {"model": {"variant": "fusion", "fusion_width": 256}})
 
 
 def test_exponents_without_a_point_are_numbers() -> None:
     """YAML 1.1 reads 1e-4 as text; nobody who writes it means text."""
-    assert config.parse(config.Params, {"train": {"lr": "1e-4"}}).train.lr == 1e-4
+    assert records.parse(config.Params, {"train": {"lr": "1e-4"}}).train.lr == 1e-4
 
 
 @pytest.mark.parametrize("text", ["a: [", "\tx: 1", "- 1\n- 2", "!!python/object:os.system {}"])

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
-from trackline import config
+from trackline import config, records
 
 ROOT = Path(__file__).parents[1]
 STEPS = ["index", "validate", "drift", "train", "evaluate", "gate", "register"]
@@ -95,7 +95,7 @@ def project(
     for name in FILES:
         shutil.copy(ROOT / name, root / name)
     shutil.copytree(world, root / "demo")
-    params = config.plain(miniature)
+    params = records.plain(miniature)
     params["data"]["path"] = "data"
     params["gate"] |= ANYTHING_PASSES
     (root / "params.yaml").write_text(yaml.safe_dump(params))

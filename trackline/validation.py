@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import numpy as np
 
-from trackline import config
+from trackline import config, records
 from trackline.data import images, rules
 from trackline.data.frames import Frames
 from trackline.data.got10k import SPLITS
@@ -193,7 +193,7 @@ def _find(rule: Rule, facts: Facts, broken: Values, counts: dict[str, int]) -> F
     told = zip(places["sequence"], places["frame"], places["source"], broken, strict=False)
     return Finding(
         rule,
-        rule.reason.format(**config.plain(facts.limits)),
+        rule.reason.format(**records.plain(facts.limits)),
         count,
         count / len(units),
         tuple(f"{s}/{f}: {value}" if f >= 0 else f"{at}: {value}" for s, f, at, value in told),

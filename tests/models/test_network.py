@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from trackline import config
+from trackline import records
 from trackline.config import Backbone, ClassHead, Crop, Elimination, History, Model
 from trackline.errors import ConfigError
 from trackline.models.backbone import template_rows
@@ -55,7 +55,7 @@ def test_every_size_builds_runs_and_learns(
         SMALL,
         template=Crop(template, 2.0),
         search=Crop(search, 4.0),
-        backbone=config.parse(
+        backbone=records.parse(
             Backbone,
             {"patch": patch, "stem": stem, "width": 24, "depth": 3, "heads": 3, "drop_path": 0.0},
         ),

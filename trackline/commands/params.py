@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from trackline import config
+from trackline import config, records
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -17,4 +17,4 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def _print_params(given: argparse.Namespace) -> None:
     import yaml
 
-    print(yaml.safe_dump(config.plain(config.load(given.params)), sort_keys=False).rstrip())
+    print(yaml.safe_dump(records.plain(config.load(given.params)), sort_keys=False).rstrip())

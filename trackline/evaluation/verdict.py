@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from trackline import artifacts, config
+from trackline import artifacts, records
 from trackline.config import Gate
 from trackline.errors import DataError, GateRefused
 
@@ -50,7 +50,7 @@ def bind(judged: Judged, champion_sha256: str | None, thresholds: Gate) -> dict[
         "metrics_sha256": artifacts.sha256(judged.metrics),
         "predictions_sha256": _hash(judged.predictions),
         "champion_sha256": champion_sha256,
-        "thresholds_sha256": artifacts.digest(config.plain(thresholds)),
+        "thresholds_sha256": artifacts.digest(records.plain(thresholds)),
         "code_sha256": hash_code(),
     }
 

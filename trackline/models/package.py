@@ -10,7 +10,7 @@ import safetensors.torch
 import torch
 import yaml
 
-from trackline import artifacts, config
+from trackline import artifacts, config, records
 from trackline.data.clips import MEAN, STD
 from trackline.errors import PackageError
 from trackline.models.network import Network
@@ -55,9 +55,9 @@ def describe(package: Package) -> str:
     """The text of model.yaml: architecture, classes, preprocessing."""
     record = {
         "format": FORMAT,
-        "model": config.plain(package.network.config),
+        "model": records.plain(package.network.config),
         "classes": list(package.classes),
-        "track": config.plain(package.track),
+        "track": records.plain(package.track),
         "preprocessing": {
             "channels": "RGB",
             "scale": "1/255",
@@ -77,12 +77,12 @@ def load(folder: Path, device: str | torch.device = "cpu") -> Package:
             f"{folder / DESCRIPTION} has format {record.get('format')}; this version reads {FORMAT}"
         )
     classes = tuple(record["classes"])
-    network = Network(config.parse(config.Model, record["model"], "model"), len(classes))
+    network = Network(records.parse(config.Model, record["model"], "model"), len(classes))
     state = safetensors.torch.load_file(folder / WEIGHTS, device=str(device))
     try:
         network.to(device).load_state_dict(state)
     except RuntimeError as error:
         raise PackageError(f"{folder / WEIGHTS} does not fit {DESCRIPTION}: {error}") from None
-    track = config.parse(config.Track, record["track"], "track")
+    track = records.parse(config.Track, record["track"], "track")
     lineage = artifacts.read_json(folder / LINEAGE)
     return Package(network.eval(), classes, track, lineage)

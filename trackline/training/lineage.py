@@ -12,7 +12,7 @@ from typing import Any
 import torch
 import yaml
 
-from trackline import config
+from trackline import config, records
 
 LIBRARIES = ("torch", "timm", "numpy", "opencv-contrib-python-headless", "pandas", "trackline")
 
@@ -25,7 +25,7 @@ def record_lineage(
         "git": read_git(),
         "data": {"dvc_md5": read_data_md5(), "annotations_sha256": annotations_sha256},
         "params": {
-            k: config.plain(getattr(params, k)) for k in ("data", "model", "train", "track")
+            k: records.plain(getattr(params, k)) for k in ("data", "model", "train", "track")
         },
         "versions": {"python": platform.python_version(), **_versions()},
         "seed": params.train.seed,
