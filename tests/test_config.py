@@ -41,6 +41,12 @@ def test_records_survive_the_way_through_yaml() -> None:
         ({"model": {"elimination": {"keep": [0.7]}}}, "one ratio for each layer"),
         ({"model": {"elimination": {"layers": [3, 6, 12]}}}, "blocks are numbered 0 to 11"),
         ({"model": {"backbone": {"width": 100, "heads": 3}}}, "multiple of the number of heads"),
+        ({"model": {"elimination": {"layers": [6, 3, 9]}}}, "name each layer once, in order"),
+        ({"model": {"elimination": {"keep": [0.7, 0, 1]}}}, "must keep more than nothing"),
+        ({"model": {"backbone": {"width": 18, "heads": 3}}}, "must be a multiple of 4"),
+        ({"model": {"head": "center"}}, "did you mean 'centre'"),
+        ({"model": {"reference_compat": ["flip"]}}, "did you mean 'flips'"),
+        ({"model": {"reference_compat": "all"}}, "it must be a list"),
         ({"model": {"history": {"first_writes": []}}}, "first_writes is empty"),
         ({"data": {"classes": ["car", "car"]}}, "names a class twice"),
         ({"data": {"classes": "car"}}, "data.classes is 'car'; it must be a list"),
@@ -54,6 +60,15 @@ def test_what_cannot_be_meant_is_refused(raw: dict[str, Any], message: str) -> N
 def test_a_fusion_width_that_cannot_be_added_is_refused_with_the_reason() -> None:
     with pytest.raises(ConfigError, match=r"256.*768 wide.*cannot be added"):
         records.parse(config.Params, {"model": {"variant": "fusion", "fusion_width": 256}})
+
+
+@pytest.mark.parametrize(
+    ("given", "mimicked"), [(True, "mask crop"), (False, ""), (["crop"], "crop"), ([], "")]
+)
+def test_all_or_some_quirks_of_the_reference_may_be_asked_for(given: Any, mimicked: str) -> None:
+    model = records.parse(config.Model, {"reference_compat": given})
+    quirks: tuple[config.Quirk, ...] = ("mask", "crop")
+    assert [q for q in quirks if model.mimics(q)] == mimicked.split()
 
 
 def test_exponents_without_a_point_are_numbers() -> None:

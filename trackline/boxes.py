@@ -42,6 +42,12 @@ def cxcywh_to_xyxy(boxes_cxcywh: Array) -> Array:
     return _join(boxes_cxcywh[..., :2] - half, boxes_cxcywh[..., :2] + half)
 
 
+def xyxy_to_cxcywh(boxes_xyxy: Array) -> Array:
+    """Turn [..., 4] corners into centre-size boxes."""
+    low, high = boxes_xyxy[..., :2], boxes_xyxy[..., 2:]
+    return _join((low + high) / 2, high - low)
+
+
 def overlap_xywh(a_xywh: Any, b_xywh: Any) -> np.ndarray[Any, Any]:
     """Intersection over union of [..., 4] boxes, row by row; 0 where the union is empty."""
     a, b = (xywh_to_xyxy(np.asarray(x, dtype=np.float64)) for x in (a_xywh, b_xywh))

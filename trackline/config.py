@@ -83,6 +83,11 @@ class Backbone:
                 f"model.backbone.width is {self.width} and heads is {self.heads}; "
                 "the width must be a multiple of the number of heads"
             )
+        if self.width % 4:
+            raise ConfigError(
+                f"model.backbone.width is {self.width}; it must be a multiple of 4, because position "
+                "embeddings start as sines and cosines of two axes"
+            )
 
 
 @dataclass(frozen=True)
@@ -98,6 +103,14 @@ class Elimination:
             raise ConfigError(
                 f"model.elimination.keep has {len(self.keep)} ratios for {len(self.layers)} layers; "
                 "give one ratio for each layer"
+            )
+        if list(self.layers) != sorted(set(self.layers)):
+            raise ConfigError(
+                f"model.elimination.layers is {list(self.layers)}; name each layer once, in order"
+            )
+        if 0 in self.keep:
+            raise ConfigError(
+                f"model.elimination.keep is {list(self.keep)}; a layer must keep more than nothing"
             )
 
 
@@ -132,15 +145,30 @@ class History:
 
 @dataclass(frozen=True)
 class ClassHead:
-    """The classification head on the mean-pooled search tokens."""
+    """The classification head on pooled tokens.
+
+    `pool` says on which: the search tokens that survived elimination, all of them (the eliminated
+    count as zeros), the fused features behind the history branch, or the survivors under the box.
+    """
 
     hidden: Count = 512
     dropout: Fraction = 0.1
+    pool: Literal["survivors", "all", "fused", "box"] = "survivors"
+
+
+# Where the reference is wrong, what `model.reference_compat` brings back: one-sided clamps and
+# truncations of memory masks; a memory that outlives its sequence; crops half a pixel off, a border
+# pixel short; the box before the Hann window remembered; the class pooled over eliminated zeros; a
+# second flip for each image of a clip on its own.
+Quirk = Literal["mask", "bank", "crop", "memory_box", "pooling", "flips"]
 
 
 @dataclass(frozen=True)
 class Model:
-    """The network; the defaults are the reference's (ViT-B, 192/384)."""
+    """The network; the defaults are the reference's (ViT-B, 192/384).
+
+    `reference_compat` is true for all of the reference's quirks, or a list of some.
+    """
 
     variant: Literal["multitask", "fusion", "tracking"] = "multitask"
     template: Crop = Crop(192, 2.0)
@@ -148,10 +176,16 @@ class Model:
     backbone: Backbone = Backbone()
     elimination: Elimination = Elimination()
     history: History = History()
+    head: Literal["centre", "corner", "mlp"] = "centre"
     head_width: Count = 256
     class_head: ClassHead = ClassHead()
     fusion_width: int | None = None
-    reference_compat: bool = False
+    reference_compat: bool | tuple[Quirk, ...] = False
+
+    def mimics(self, quirk: Quirk) -> bool:
+        """Whether the network behaves as the reference where that is wrong."""
+        compat = self.reference_compat
+        return compat if isinstance(compat, bool) else quirk in compat
 
     def __post_init__(self) -> None:
         for name, crop in (("template", self.template), ("search", self.search)):
@@ -164,6 +198,11 @@ class Model:
             raise ConfigError(
                 f"model.elimination.layers is {list(self.elimination.layers)}; "
                 f"blocks are numbered 0 to {self.backbone.depth - 1}"
+            )
+        if self.variant == "fusion" and self.class_head.pool == "box":
+            raise ConfigError(
+                "model.class_head.pool is 'box', but in the fusion variant the class comes before the "
+                "box; choose survivors, all or fused, or model.variant: multitask"
             )
         if self.fusion_width not in (None, self.backbone.width):
             raise ConfigError(

@@ -81,7 +81,7 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
     if origin is Literal:
         return _one_of(value, arguments, where)
     if origin in (types.UnionType, typing.Union):
-        return None if value is None else _convert(arguments[0], value, where)
+        return _convert_union(arguments, value, where)
     if origin is tuple:
         if not isinstance(value, list | tuple):
             raise ConfigError(f"{where} is {value!r}; it must be a list")
@@ -89,6 +89,14 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
     if dataclasses.is_dataclass(hint):
         return parse(typing.cast(type[Any], hint), value, where)
     return _scalar(hint, value, where)
+
+
+def _convert_union(arguments: tuple[Any, ...], value: Any, where: str) -> Any:
+    """None and true or false as they are, where they may stand; else the kind beside them."""
+    plain_kinds = (bool, types.NoneType)
+    if type(value) in arguments and type(value) in plain_kinds:
+        return value
+    return _convert(next(a for a in arguments if a not in plain_kinds), value, where)
 
 
 def _scalar(hint: type[Any], value: Any, where: str) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -104,6 +105,35 @@ def test_mirroring_moves_images_and_boxes_together(sampler: ClipSampler) -> None
     torch.testing.assert_close(flipped.templates, plain.templates.flip(-1))
     x, _, w, _ = batch.boxes_xywh.unbind(-1)
     torch.testing.assert_close(flipped.boxes_xywh[..., 0], 1 - x - w)
+
+
+def test_each_image_of_the_reference_is_mirrored_once_more_on_its_own(sampler: ClipSampler) -> None:
+    (batch,) = ClipLoader(sampler, 16, 1)(0, 16)
+    plain = prepare(batch, None, torch.Generator())
+    half = Augment(grey=0, flip=0.5, brightness=0, colour=0, distractors=0)
+    for double in (False, True):
+        done = prepare(batch, half, torch.Generator().manual_seed(0), double)
+        turned = (done.searches == plain.searches.flip(-1)).flatten(2).all(-1)
+        straight = (done.searches == plain.searches).flatten(2).all(-1)
+        assert (turned | straight).all()
+        assert 0 < turned.float().mean() < 1
+        template_turned = (done.templates == plain.templates.flip(-1)).flatten(1).all(-1)
+        alike = (turned == template_turned[:, None]).all()
+        assert alike != double
+        x, _, w, _ = batch.boxes_xywh.unbind(-1)
+        torch.testing.assert_close(done.boxes_xywh[..., 0], torch.where(turned, 1 - x - w, x))
+
+
+def test_the_reference_s_crops_place_boxes_half_a_pixel_off(sampler: ClipSampler) -> None:
+    model = replace(sampler.model, reference_compat=("crop",))
+    quirky = ClipSampler([], sampler.frames, (), model, sampler.train)
+    quirky.usable = sampler.usable
+    mine, theirs = sampler(0, 3), quirky(0, 3)
+    size = model.template.size
+    centre = theirs.template_box_xywh[:2] + theirs.template_box_xywh[2:] / 2
+    np.testing.assert_allclose(centre, (size - 1) / 2 / size, atol=1e-6)
+    assert not np.allclose(mine.boxes_t4, theirs.boxes_t4, atol=1e-4)
+    np.testing.assert_allclose(mine.boxes_t4, theirs.boxes_t4, atol=2 / model.search.size)
 
 
 def test_distractors_leave_the_true_target_alone(sampler: ClipSampler) -> None:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from trackline.config import Backbone, History, Model
 from trackline.data.clips import normalise
-from trackline.models.heads import decode
+from trackline.models.heads import Maps
 from trackline.models.history import Memory
 from trackline.models.network import Network
 from trackline.models.weights import load_state
@@ -94,8 +94,8 @@ def follow(data: Golden, network: Network) -> None:
         features = network.backbone(template, search)
         entry = network.write_template_stem(stem, features.template_bzc)
         entries = entry if i <= history.template_until else memory.entries([0])[:2]
-        maps = network.locate(features, *entries)
-        boxes, _ = decode(maps)
+        maps, boxes, *_ = network.predict(features, *entries)
+        assert isinstance(maps, Maps)
         removed = ~features.alive_bx
         expected = torch.zeros_like(removed).scatter(1, data[f"i{i}.removed"].long(), True)
         data.agree(expected, removed, 0, f"i{i}.removed")

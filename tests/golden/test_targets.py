@@ -113,7 +113,7 @@ def test_losses(golden: Callable[[str], Golden], case: int) -> None:
 def predict(score_bgg: Tensor, boxes_b14: Tensor) -> Prediction:
     """A prediction of which only scores and boxes matter."""
     nothing = torch.empty(0)
-    return Prediction(Maps(score_bgg, nothing, nothing), boxes_b14[:, 0], None)
+    return Prediction(Maps(score_bgg, nothing, nothing), boxes_b14[:, 0], nothing, None)
 
 
 def test_focal_loss_at_its_edges(golden: Callable[[str], Golden]) -> None:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from trackline.config import Train
 from trackline.data.clips import normalise
 from trackline.models.backbone import Features
+from trackline.models.heads import Maps
 from trackline.models.network import Network, Prediction
 from trackline.models.weights import rename
 from trackline.training.loop import keep_ratio
@@ -65,9 +66,10 @@ def check_forward(
     data.agree(packed, (masks.unflatten(-1, (-1, 8)) * steps).sum(-1), 0, f"{name}.masks_packed")
     for i, prediction in enumerate(predictions):
         frame = f"{name}.frame{i}"
-        data.agree(f"{frame}.score_map", prediction.maps.score_bgg)
-        data.agree(f"{frame}.size_map", prediction.maps.size_b2gg)
-        data.agree(f"{frame}.offset_map", prediction.maps.offset_b2gg)
+        assert isinstance(prediction.found, Maps)
+        data.agree(f"{frame}.score_map", prediction.found.score_bgg)
+        data.agree(f"{frame}.size_map", prediction.found.size_b2gg)
+        data.agree(f"{frame}.offset_map", prediction.found.offset_b2gg)
         data.agree(f"{frame}.pred_boxes", prediction.boxes_cxcywh)
         check_features(data, frame, watch.features[0].take(slice(i, None, len(predictions))))
     table = torch.stack([torch.stack([getattr(row, k) for k in LOSSES]) for row in losses])

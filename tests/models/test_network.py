@@ -12,8 +12,9 @@ from trackline import records
 from trackline.config import Backbone, ClassHead, Crop, Elimination, History, Model
 from trackline.errors import ConfigError
 from trackline.models.backbone import template_rows
+from trackline.models.heads import Maps
 from trackline.models.history import Memory, paint_mask, read_memory
-from trackline.models.network import Network
+from trackline.models.network import Network, Prediction
 
 SMALL = Model(
     template=Crop(32, 2.0),
@@ -35,6 +36,12 @@ def make_inputs(
     template = torch.randn(b, 3, model.template.size, model.template.size)
     searches = torch.randn(b, t, 3, model.search.size, model.search.size)
     return template, BOX.repeat(b, 1), searches
+
+
+def score_of(prediction: Prediction) -> torch.Tensor:
+    """The map of scores of a centre head."""
+    assert isinstance(prediction.found, Maps)
+    return prediction.found.score_bgg
 
 
 @pytest.mark.parametrize(
@@ -65,11 +72,11 @@ def test_every_size_builds_runs_and_learns(
     assert len(predictions) == 3
     grid = search // patch
     for prediction in predictions:
-        assert prediction.maps.score_bgg.shape == (2, grid, grid)
+        assert score_of(prediction).shape == (2, grid, grid)
         assert prediction.boxes_cxcywh.shape == (2, 4)
         assert prediction.logits is not None
         assert prediction.logits.shape == (2, 5)
-    total = torch.stack([p.boxes_cxcywh.sum() + p.maps.score_bgg.sum() for p in predictions])
+    total = torch.stack([p.boxes_cxcywh.sum() + score_of(p).sum() for p in predictions])
     torch.cat(
         [total, *(p.logits.flatten() for p in predictions if p.logits is not None)]
     ).sum().backward()
@@ -129,7 +136,7 @@ def test_clips_are_followed_as_if_frame_by_frame() -> None:
     template, box, searches = make_inputs(SMALL)
     together = network(template, box, searches)
     alone = network(template, box, searches[:, :1])
-    torch.testing.assert_close(together[0].maps.score_bgg, alone[0].maps.score_bgg)
+    torch.testing.assert_close(score_of(together[0]), score_of(alone[0]))
 
 
 def test_later_frames_depend_on_earlier_ones() -> None:
@@ -138,7 +145,7 @@ def test_later_frames_depend_on_earlier_ones() -> None:
     changed = searches.clone()
     changed[:, 0] += 1
     before, after = network(template, box, searches), network(template, box, changed)
-    assert not torch.allclose(before[1].maps.score_bgg, after[1].maps.score_bgg)
+    assert not torch.allclose(score_of(before[1]), score_of(after[1]))
 
 
 def test_gradients_of_both_tasks_reach_the_backbone() -> None:
@@ -159,10 +166,10 @@ def test_a_tracking_network_has_no_class_head() -> None:
 def test_in_the_fusion_variant_the_class_feeds_the_box() -> None:
     network = Network(dataclasses.replace(SMALL, variant="fusion"), 5).eval()
     inputs = make_inputs(SMALL)
-    before = network(*inputs)[0].maps.score_bgg
+    before = score_of(network(*inputs)[0])
     with torch.no_grad():
         network.get_parameter("class_head.hidden.bias").add_(1)
-    assert not torch.allclose(before, network(*inputs)[0].maps.score_bgg)
+    assert not torch.allclose(before, score_of(network(*inputs)[0]))
 
 
 def test_one_class_is_no_classification() -> None:

@@ -48,11 +48,11 @@ def vit(tmp_path: Path) -> Path:
 
 def test_a_vit_starts_the_backbone_and_nothing_else(vit: Path) -> None:
     network = make_network()
-    head = network.box_head.score[0][0].weight.clone()  # type: ignore[index]
+    head = network.get_parameter("box_head.score.0.0.weight").clone()
     report = weights.initialise(network, str(vit))
     assert report is not None
     assert report.left == ("backbone.cls_token",)
-    assert torch.equal(network.box_head.score[0][0].weight, head)  # type: ignore[index]
+    assert torch.equal(network.get_parameter("box_head.score.0.0.weight"), head)
     state = torch.load(vit)["model"]
     assert torch.equal(network.backbone.norm.weight, state["norm.weight"])
     assert "box_head.score" in str(report)

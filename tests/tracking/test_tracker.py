@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from torch import Tensor
 
-from trackline.config import Backbone, ClassHead, Crop, Elimination, History, Model, Track
+from trackline.config import Backbone, ClassHead, Crop, Elimination, History, Model, Quirk, Track
 from trackline.data import table
 from trackline.data.frames import Frames
 from trackline.data.table import Sequence
 from trackline.errors import BoxError
+from trackline.models.backbone import Features
 from trackline.models.network import Network
 from trackline.tracking.batch import track_sequences
 from trackline.tracking.tracker import Tracker, check_box
@@ -98,6 +101,53 @@ def test_a_second_start_forgets_the_first_stream(
     track_sequences(tracker, sequences[:1], frames, CLASSES, 1)
     used = track_sequences(tracker, sequences[1:2], frames, CLASSES, 1)
     pd.testing.assert_frame_equal(used, follow(network, sequences[1:2], world, 1))
+
+
+def mimic(network: Network, *quirks: Quirk) -> Network:
+    """The same weights with some of the reference's quirks."""
+    roomy = dataclasses.replace(MODEL.history, capacity=8)
+    model = dataclasses.replace(MODEL, history=roomy, reference_compat=quirks)
+    copy = Network(model, len(CLASSES)).eval()
+    copy.load_state_dict(network.state_dict())
+    return copy
+
+
+def test_the_reference_s_memory_outlives_its_sequence(
+    network: Network, sequences: list[Sequence], world: Path
+) -> None:
+    quirky, frames = mimic(network, "bank"), Frames(world)
+    tracker = Tracker(quirky, Track(), 1)
+    track_sequences(tracker, sequences[:1], frames, CLASSES, 1)
+    written = tracker.memory.written[0]
+    used = track_sequences(tracker, sequences[1:2], frames, CLASSES, 1)
+    assert tracker.memory.written[0] > written
+    fresh = follow(quirky, sequences[1:2], world, 1)
+    assert not np.allclose(used["confidence"], fresh["confidence"])
+
+
+@pytest.mark.parametrize("quirks", [(), ("memory_box",)])
+def test_the_box_that_is_remembered_is_the_box_that_is_reported(
+    network: Network,
+    sequences: list[Sequence],
+    world: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    quirks: tuple[Quirk, ...],
+) -> None:
+    """The reference remembers the one before the window."""
+    copy, remembered = mimic(network, *quirks), list[Tensor]()
+    write = copy.write_frame
+
+    def watch(searches: Tensor, features: Features, boxes_cxcywh: Tensor) -> Any:
+        remembered.append(boxes_cxcywh)
+        return write(searches, features, boxes_cxcywh)
+
+    monkeypatch.setattr(copy, "write_frame", watch)
+    tracker = Tracker(copy, Track(), 1)
+    tracker.window = torch.zeros_like(tracker.window)
+    tracker.window[0, 0] = 1  # a window that only the upper left cell passes
+    track_sequences(tracker, sequences[:1], Frames(world), CLASSES, 1)
+    in_the_corner = (remembered[0][0, :2] < 0.5 / copy.backbone.grid_x + 0.25).all()
+    assert bool(in_the_corner) == (quirks == ())
 
 
 @pytest.mark.parametrize(

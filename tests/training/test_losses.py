@@ -15,7 +15,7 @@ from trackline.training.losses import compute_losses, focal_loss, gaussian_radiu
 def make_prediction(boxes: torch.Tensor, logits: torch.Tensor | None = None) -> Prediction:
     b = len(boxes)
     maps = Maps(torch.full((b, 6, 6), 0.1), torch.zeros(b, 2, 6, 6), torch.zeros(b, 2, 6, 6))
-    return Prediction(maps, boxes, logits)
+    return Prediction(maps, boxes, torch.zeros(len(boxes)), logits)
 
 
 def test_the_heat_map_is_one_at_the_rounded_centre_and_falls_around_it() -> None:

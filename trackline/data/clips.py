@@ -59,8 +59,13 @@ class ClipLoader:
         return Batch(a, b, c, d, torch.tensor(labels))
 
 
-def prepare(batch: Batch, augment: Augment | None, generator: torch.Generator) -> Batch:
-    """Turn uint8 images into normalised floats [b, (t,) 3, side, side], augmented on the way."""
+def prepare(
+    batch: Batch, augment: Augment | None, generator: torch.Generator, double_flips: bool = False
+) -> Batch:
+    """Turn uint8 images into normalised floats [b, (t,) 3, side, side], augmented on the way.
+
+    `double_flips` mirrors each image once more on its own, as the reference does.
+    """
     templates = batch.templates.movedim(-1, -3).float() / 255
     searches = batch.searches.movedim(-1, -3).float() / 255
     boxes = batch.boxes_xywh
@@ -69,9 +74,11 @@ def prepare(batch: Batch, augment: Augment | None, generator: torch.Generator) -
         templates, searches = _recolour(templates, searches, augment.recolour, draw)
         searches = _paste_distractors(templates, searches, batch, augment.distractors, draw)
         templates, searches = _vary_light(templates, searches, augment, draw)
-        flipped = draw.chance(augment.flip)
-        templates = _mirror(templates, flipped)
-        searches, boxes = _mirror(searches, flipped), _mirror_boxes(boxes, flipped)
+        flipped = draw.chance(augment.flip)[:, None].expand(-1, 1 + searches.shape[1])
+        if double_flips:
+            flipped = flipped ^ (draw.uniform(flipped.shape[1]) < augment.flip)
+        templates = _mirror(templates, flipped[:, 0])
+        searches, boxes = _mirror(searches, flipped[:, 1:]), _mirror_boxes(boxes, flipped[:, 1:])
     return replace(
         batch, templates=normalise(templates), searches=normalise(searches), boxes_xywh=boxes
     )
@@ -128,13 +135,13 @@ def _vary_light(
     return varied[0][:, 0], varied[1]
 
 
-def _mirror(images: Tensor, flipped_b: Tensor) -> Tensor:
-    return torch.where(flipped_b.view(-1, *[1] * (images.dim() - 1)), images.flip(-1), images)
+def _mirror(images: Tensor, flipped: Tensor) -> Tensor:
+    return torch.where(flipped[..., None, None, None], images.flip(-1), images)
 
 
-def _mirror_boxes(boxes_xywh: Tensor, flipped_b: Tensor) -> Tensor:
+def _mirror_boxes(boxes_xywh: Tensor, flipped: Tensor) -> Tensor:
     x, y, w, h = boxes_xywh.unbind(-1)
-    return torch.stack((torch.where(flipped_b[:, None], 1 - x - w, x), y, w, h), dim=-1)
+    return torch.stack((torch.where(flipped, 1 - x - w, x), y, w, h), dim=-1)
 
 
 def _paste_distractors(

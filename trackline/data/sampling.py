@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from trackline.config import Jitter, Model, Train
-from trackline.data.crops import cut, place_window, to_crop
+from trackline.data.crops import cut, place_compat, place_window, to_crop
 from trackline.data.frames import Frames
 from trackline.data.table import Sequence
 
@@ -66,8 +66,9 @@ class ClipSampler:
         image, box = self.frames(sequence, frame), sequence.boxes_xywh[frame]
         crop = self.model.template if rng is None else self.model.search
         around = box if rng is None else displace(rng, box, self.train.jitter)
-        window = place_window(around, crop.factor)
-        return cut(image, window, crop.size), to_crop(box, window).astype(np.float32)
+        window, compat = place_window(around, crop.factor), self.model.mimics("crop")
+        place = place_compat(around, window, crop.size) if compat else window
+        return cut(image, window, crop.size, compat), to_crop(box, place).astype(np.float32)
 
 
 def find_usable(sequence: Sequence) -> Array:

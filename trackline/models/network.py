@@ -16,15 +16,16 @@ from trackline.boxes import cxcywh_to_xyxy, xywh_to_xyxy
 from trackline.config import Model
 from trackline.errors import ConfigError
 from trackline.models.backbone import Backbone, Features
-from trackline.models.heads import CentreHead, ClassHead, Maps, decode
+from trackline.models.heads import Boxes, ClassHead, Maps, cover_cells, decode, make_box_head
 from trackline.models.history import HistoryBranch, paint_mask
 
 
 class Prediction(NamedTuple):
     """What the network says of one search frame for each sample."""
 
-    maps: Maps
+    found: Maps | Boxes  # what the box head says
     boxes_cxcywh: Tensor  # [b, 4], fractions of the crop, at the best cell
+    scores_b: Tensor  # of these boxes, in (0, 1]; NaN from a head without confidence
     logits: Tensor | None  # [b, classes]; None without a class head
 
 
@@ -37,7 +38,7 @@ class Network(nn.Module):
         width = config.backbone.width
         self.backbone = Backbone(config)
         self.history = HistoryBranch(config)
-        self.box_head = CentreHead(width, config.head_width)
+        self.box_head = make_box_head(config)
         self.class_head = self.fusion = None
         if config.variant != "tracking":
             if classes < 2:
@@ -48,6 +49,8 @@ class Network(nn.Module):
             self.class_head = ClassHead(
                 width, config.class_head.hidden, classes, config.class_head.dropout
             )
+        pool = config.class_head.pool
+        self._pool = "all" if pool == "survivors" and config.mimics("pooling") else pool
         if config.variant == "fusion":
             self.fusion = nn.Linear(config.class_head.hidden, width)
 
@@ -67,19 +70,17 @@ class Network(nn.Module):
         rows = self.mark_rows(template_box_xywh)
         rows = None if rows is None else rows.repeat_interleave(t, dim=0)
         features = self.backbone(template_b3hw, searches_bt3hw.flatten(0, 1), rows, keep)
-        logits, hidden = self.classify(features)
         frames = [features.take(slice(i, None, t)) for i in range(t)]
         entries = [self.write_template(template_b3hw, template_box_xywh, frames[0].template_bzc)]
         predictions: list[Prediction] = []
         for i, frame in enumerate(frames):
             keys, values = (torch.cat(part, dim=1) for part in zip(*entries, strict=True))
-            maps = self.locate(frame, keys, values, hidden=_every(hidden, i, t))
-            boxes, _ = decode(maps)
-            predictions.append(Prediction(maps, boxes, _every(logits, i, t)))
+            predictions.append(self.predict(frame, keys, values))
             if i == 0:
                 entries = []  # the template serves only until there is a memory
             if i < t - 1:
-                entries.append(self.write_frame(searches_bt3hw[:, i], frame, boxes.detach()))
+                boxes = predictions[-1].boxes_cxcywh.detach()
+                entries.append(self.write_frame(searches_bt3hw[:, i], frame, boxes))
         return predictions
 
     def mark_rows(self, template_box_xywh: Tensor) -> Tensor | None:
@@ -91,28 +92,47 @@ class Network(nn.Module):
         cells = F.interpolate(mask_bhw[:, None], (grid, grid), mode="bilinear", align_corners=False)
         return cells.flatten(1) > 0
 
-    def classify(self, features: Features) -> tuple[Tensor | None, Tensor | None]:
-        """Class logits and the class head's hidden layer; None twice without a class head."""
-        if self.class_head is None:
-            return None, None
-        logits, hidden = self.class_head(features.search_bxc, features.alive_bx)
-        return logits, hidden
-
-    def locate(
+    def predict(
         self,
         features: Features,
         keys_bmk: Tensor,
         values_bmv: Tensor,
         valid_bm: Tensor | None = None,
-        hidden: Tensor | None = None,
-    ) -> Maps:
-        """Read the memory with the search features and predict the centre head's maps."""
+        window_gg: Tensor | None = None,
+    ) -> Prediction:
+        """Read the memory with the search features, then say where the target is and what it is.
+
+        A window multiplies the scores that choose the cell, where the box head has scores.
+        """
         search_bcgg = to_grid(features.search_bxc)
         enhanced_bcgg = self.history.read(search_bcgg, keys_bmk, values_bmv, valid_bm)
+        logits = None
         if self.fusion is not None:
-            enhanced_bcgg = enhanced_bcgg + self.fusion(hidden)[:, :, None, None]
-        maps: Maps = self.box_head(enhanced_bcgg)
-        return maps
+            logits, hidden_bh = self._classify(features, enhanced_bcgg)
+            enhanced_bcgg = enhanced_bcgg + self.fusion(hidden_bh)[:, :, None, None]
+        found: Maps | Boxes = self.box_head(enhanced_bcgg)
+        boxes, scores = decode(found, window_gg)
+        if self.class_head is not None and logits is None:
+            logits, _ = self._classify(features, enhanced_bcgg, boxes.detach())
+        return Prediction(found, boxes, scores, logits)
+
+    def _classify(
+        self, features: Features, enhanced_bcgg: Tensor, boxes_cxcywh: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Class logits and the class head's hidden layer, from the tokens that `pool` names.
+
+        Eliminated tokens are zeros whose number follows a schedule: they should not count.
+        """
+        assert self.class_head is not None
+        pool, tokens_bxc, weights_bx = self._pool, features.search_bxc, features.alive_bx
+        if pool == "fused":
+            tokens_bxc = enhanced_bcgg.flatten(2).transpose(1, 2)
+        if pool in ("all", "fused"):
+            weights_bx = torch.ones_like(weights_bx)
+        if pool == "box" and boxes_cxcywh is not None:
+            weights_bx = cover_cells(boxes_cxcywh, weights_bx)
+        logits, hidden = self.class_head(tokens_bxc, weights_bx)
+        return logits, hidden
 
     def write_template(
         self, template_b3hw: Tensor, box_xywh: Tensor, template_bzc: Tensor
@@ -126,9 +146,10 @@ class Network(nn.Module):
         size = self.config.search.size
         image = F.interpolate(template_b3hw, (size, size), mode="bilinear", align_corners=True)
         box_px = box_xywh * size
-        if self.config.reference_compat:
+        compat = self.config.mimics("mask")
+        if compat:
             box_px = box_px.trunc()  # so that x2 is int(x) + int(w), as in the reference
-        mask = paint_mask(xywh_to_xyxy(box_px), None, size, self.config.reference_compat)
+        mask = paint_mask(xywh_to_xyxy(box_px), None, size, compat)
         stem: Tensor = self.history.encoder.look(image, mask)
         return stem
 
@@ -144,7 +165,7 @@ class Network(nn.Module):
         """The memory entry of a search frame whose target is thought to be in `boxes_cxcywh`."""
         size = self.config.search.size
         box_px = cxcywh_to_xyxy(boxes_cxcywh) * size
-        mask = paint_mask(box_px, features.alive_bx, size, self.config.reference_compat)
+        mask = paint_mask(box_px, features.alive_bx, size, self.config.mimics("mask"))
         return self.history.write(search_b3hw, to_grid(features.search_bxc), mask)
 
 
@@ -153,8 +174,3 @@ def to_grid(tokens_bnc: Tensor) -> Tensor:
     side = math.isqrt(tokens_bnc.shape[1])
     grid: Tensor = tokens_bnc.transpose(1, 2).unflatten(2, (side, side))
     return grid
-
-
-def _every(part: Tensor | None, i: int, t: int) -> Tensor | None:
-    """Frame i of a tensor whose first axis runs over samples, then frames."""
-    return None if part is None else part[i::t]

@@ -25,7 +25,13 @@ from trackline.models.network import Network
 
 State = dict[str, Tensor]
 SUFFIXES = {".safetensors", ".pth", ".pt", ".tar", ".bin", ".ckpt"}
-BRANCHES = {"ctr": "score", "offset": "offset", "size": "size"}
+BRANCHES = {
+    "ctr": "score",
+    "offset": "offset",
+    "size": "size",
+    "tl": "top_left",
+    "br": "bottom_right",
+}
 RENAMES: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...] = (
     (
         r"^((temporal_)?pos_embed|patch_embed|cls_token|blocks\.|norm\.)",

@@ -5,6 +5,7 @@ One tracker serves several streams in lock-step; each stream has its own templat
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from collections.abc import Sequence as Listing
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -19,9 +20,9 @@ from trackline.data.clips import normalise
 from trackline.data.crops import Frame, cut, place_compat, place_window, to_crop, to_image
 from trackline.errors import BoxError
 from trackline.models.backbone import Features
-from trackline.models.heads import Maps, decode, hann_window
+from trackline.models.heads import decode, hann_window
 from trackline.models.history import Memory
-from trackline.models.network import Network
+from trackline.models.network import Network, Prediction
 
 Array = np.ndarray[Any, Any]
 
@@ -30,7 +31,7 @@ class Result(NamedTuple):
     """What the tracker says of one frame of one stream."""
 
     box_xywh: Array  # image pixels
-    confidence: float  # score of the chosen cell, in (0, 1)
+    confidence: float  # in (0, 1]; NaN from a box head without any
     probabilities: Array  # of the classes; empty without a class head
 
 
@@ -73,7 +74,7 @@ class Tracker:
         """
         box = check_box(box_xywh, image.shape[1], image.shape[0])
         seen, seen_box = (image, box) if look is None else look
-        crop, compat = self.model.template, self.model.reference_compat
+        crop, compat = self.model.template, self.model.mimics("crop")
         window = place_window(seen_box, crop.factor)
         frame = place_compat(seen_box, window, crop.size) if compat else window
         template = self._to_device([cut(seen, window, crop.size, compat)])
@@ -82,14 +83,15 @@ class Tracker:
         rows = self.network.mark_rows(in_crop)
         rows = None if rows is None else rows[0]
         self._streams[stream] = _Stream(box, template[0], stem[0], rows)
-        self.memory.reset(stream)
+        if not self.model.mimics("bank"):
+            self.memory.reset(stream)
 
     @torch.inference_mode()
     def step(self, streams: Listing[int], images: Listing[Array]) -> list[Result]:
         """Follow each of the streams into its next image."""
         states = [self._streams[s] for s in streams]
         windows = [place_window(s.box_xywh, self.model.search.factor) for s in states]
-        size, compat = self.model.search.size, self.model.reference_compat
+        size, compat = self.model.search.size, self.model.mimics("crop")
         crops = [cut(i, w, size, compat) for i, w in zip(images, windows, strict=True)]
         searches = self._to_device(crops)
         templates = torch.stack([s.template for s in states])
@@ -98,23 +100,19 @@ class Tracker:
         marked = [s.rows for s in states if s.rows is not None]
         rows = torch.stack(marked) if marked else None
         features = self.network.backbone(templates, searches, rows)
-        logits, hidden = self.network.classify(features)
-        maps = self._locate(list(streams), states, features, hidden)
-        boxes, scores = decode(maps, self.window)
-        self._remember(list(streams), states, searches, features, boxes, maps)
-        probabilities = (
-            np.zeros((len(states), 0)) if logits is None else _to_host(logits.softmax(1))
-        )
+        said = self._predict(list(streams), states, features)
+        self._remember(list(streams), states, searches, features, said)
+        probabilities = np.zeros((len(states), 0))
+        if said.logits is not None:
+            probabilities = _to_host(said.logits.softmax(1))
         places: Listing[Frame] = windows
         if compat:
             places = [place_compat(s.box_xywh, w) for s, w in zip(states, windows, strict=True)]
-        answers = (_to_host(boxes), _to_host(scores), probabilities)
+        answers = (_to_host(said.boxes_cxcywh), _to_host(said.scores_b), probabilities)
         parts = zip(states, places, images, *answers, strict=True)
         return [self._conclude(*part) for part in parts]
 
-    def _locate(
-        self, streams: list[int], states: list[_Stream], features: Features, hidden: Tensor | None
-    ) -> Maps:
+    def _predict(self, streams: list[int], states: list[_Stream], features: Features) -> Prediction:
         """Early frames read the template, later ones the memory; a batch may hold both."""
         until = self.model.history.template_until
         early = [i for i, s in enumerate(states) if s.frame <= until]
@@ -122,13 +120,13 @@ class Tracker:
         parts, order = [], [*early, *late]
         if early:
             stems = torch.stack([states[i].stem for i in early])
-            entry = self.network.write_template_stem(stems, features.template_bzc[early])
-            parts.append(self.network.locate(*_pick(features, hidden, early, *entry)))
+            keys, values = self.network.write_template_stem(stems, features.template_bzc[early])
+            some = features.take(early)
+            parts.append(self.network.predict(some, keys, values, window_gg=self.window))
         if late:
             held = self.memory.entries([streams[i] for i in late])
-            parts.append(self.network.locate(*_pick(features, hidden, late, *held)))
-        back = np.argsort(order).tolist()
-        return Maps(*(torch.cat(part)[back] for part in zip(*parts, strict=True)))
+            parts.append(self.network.predict(features.take(late), *held, self.window))
+        return parts[0] if len(parts) == 1 else _interleave(parts, np.argsort(order).tolist())
 
     def _remember(
         self,
@@ -136,14 +134,14 @@ class Tracker:
         states: list[_Stream],
         searches: Tensor,
         features: Features,
-        boxes: Tensor,
-        maps: Maps,
+        said: Prediction,
     ) -> None:
         due = [i for i, s in enumerate(states) if self.model.history.writes(s.frame)]
         if not due:
             return
-        if self.model.reference_compat:  # the reference remembers the box before the window
-            boxes, _ = decode(maps)
+        boxes = said.boxes_cxcywh
+        if self.model.mimics("memory_box"):  # the one before the window
+            boxes, _ = decode(said.found)
         entry = self.network.write_frame(searches[due], features.take(due), boxes[due])
         self.memory.write([streams[i] for i in due], *entry)
 
@@ -182,14 +180,17 @@ def check_box(box_xywh: Array, width: int, height: int) -> Array:
     return box
 
 
-def _pick(
-    features: Features, hidden: Tensor | None, rows: list[int], *entries: Tensor | None
-) -> tuple[Features, Tensor, Tensor, Tensor | None, Tensor | None]:
-    """Arguments of Network.locate for some rows of a batch."""
-    keys, values, valid = entries if len(entries) == 3 else (*entries, None)
-    assert keys is not None
-    assert values is not None
-    return features.take(rows), keys, values, valid, None if hidden is None else hidden[rows]
+def _interleave(parts: list[Prediction], order: list[int]) -> Prediction:
+    """Predictions for parts of a batch as one for all of it, in the batch's order."""
+    kind, each = type(parts[0].found), zip(*(p.found for p in parts), strict=True)
+    found = kind(*(_join(tensors, order) for tensors in each))
+    boxes, scores = (_join(t, order) for t in zip(*(p[1:3] for p in parts), strict=True))
+    known = [p.logits for p in parts if p.logits is not None]
+    return Prediction(found, boxes, scores, _join(known, order) if known else None)
+
+
+def _join(parts: Iterable[Tensor], order: list[int]) -> Tensor:
+    return torch.cat(list(parts))[order]
 
 
 def _to_host(values: Tensor) -> Array:

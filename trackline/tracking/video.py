@@ -107,7 +107,8 @@ def _write(
     rows: Any, film: Any, frame: int, image: Image, result: Result, label: str | None
 ) -> None:
     box = [f"{v:.2f}" for v in result.box_xywh]
-    rows.writerow([frame, *box, f"{result.confidence:.4f}", label or ""])
+    confidence = "" if np.isnan(result.confidence) else f"{result.confidence:.4f}"
+    rows.writerow([frame, *box, confidence, label or ""])
     film.write(cv2.cvtColor(draw(image, result, label), cv2.COLOR_RGB2BGR))
 
 
@@ -116,7 +117,8 @@ def draw(image: Image, result: Result, label: str | None) -> Image:
     drawn = image.copy()
     x, y, w, h = (round(float(v)) for v in result.box_xywh)
     cv2.rectangle(drawn, (x, y), (x + w, y + h), COLOUR, 2)
-    text = f"{label or ''} {result.confidence:.2f}".strip()
+    confidence = "" if np.isnan(result.confidence) else f"{result.confidence:.2f}"
+    text = f"{label or ''} {confidence}".strip()
     at = (max(x, 0), max(y - 4, 10))
     cv2.putText(drawn, text, at, cv2.FONT_HERSHEY_SIMPLEX, 0.4, (0, 0, 0), 3, cv2.LINE_AA)
     cv2.putText(drawn, text, at, cv2.FONT_HERSHEY_SIMPLEX, 0.4, INK, 1, cv2.LINE_AA)

@@ -98,7 +98,8 @@ class Trainer:
 
     def step(self, batch: Batch, keep: float) -> Tensor:
         """One optimiser step; the losses, averaged over frames, as one detached tensor."""
-        batch = prepare(batch.to(self.device), self.config.augment, self.augmenter)
+        flips = self.network.config.mimics("flips")
+        batch = prepare(batch.to(self.device), self.config.augment, self.augmenter, flips)
         dtype = torch.bfloat16 if self.config.precision == "bfloat16" else None
         with torch.autocast(self.device.type, dtype, enabled=dtype is not None):
             predictions = self.network(

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from trackline.boxes import cxcywh_to_xyxy, iou_giou_xyxy, xywh_to_xyxy
+from trackline.models.heads import Maps
 from trackline.models.network import Prediction
 
 GIOU, L1, LOCATION = 2.0, 5.0, 1.0
@@ -42,8 +43,10 @@ def compute_losses(
     found_xyxy = cxcywh_to_xyxy(prediction.boxes_cxcywh)
     iou_b, giou_b = iou_giou_xyxy(found_xyxy, truth_xyxy)
     giou, l1 = (1 - giou_b).mean(), F.l1_loss(found_xyxy, truth_xyxy)
-    score_bgg = prediction.maps.score_bgg
-    location = focal_loss(score_bgg, paint_heat_map(boxes_xywh, score_bgg.shape[-1]))
+    location = torch.zeros_like(giou)
+    if isinstance(prediction.found, Maps):  # the other heads have no map of scores
+        score_bgg = prediction.found.score_bgg
+        location = focal_loss(score_bgg, paint_heat_map(boxes_xywh, score_bgg.shape[-1]))
     tracking = GIOU * giou + L1 * l1 + LOCATION * location
     if prediction.logits is None or labels_b is None:
         nothing = torch.zeros_like(giou)
