@@ -1,10 +1,14 @@
 """Train: learn the multi-task tracker from the annotated training sequences.
 
 Reads the annotation table, the images below the data folder and the profile of the data; writes the
-model package artifacts/model/, metrics/train.json and plots/train.csv with a row an epoch. Killed
-and started again with the same parameters and data, it goes on after the last whole epoch.
+model package artifacts/model/, metrics/train.json and plots/train.csv with a row an epoch.
 
-exit codes: 0 trained, 3 params.yaml, 11 no training sequence, 12 missing or 13 corrupt image
+Killed at any moment and started again with the same parameters and data, it goes on from the last
+checkpoint (written after each epoch and every train.checkpoint_minutes) and ends with the weights of
+an uninterrupted run, to the bit on a CPU. SIGTERM and Ctrl-C end the step at hand, save and leave.
+
+exit codes: 0 trained, 3 params.yaml, 11 no training sequence, 12 missing or 13 corrupt image,
+75 told to stop and saved
 """
 
 from __future__ import annotations
@@ -13,16 +17,17 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from trackline import artifacts, config, records
 from trackline.commandline import Parser, exit_code
-from trackline.errors import EmptyDataError
+from trackline.errors import EmptyDataError, Interrupted
 
 if TYPE_CHECKING:
     import torch
 
     from trackline.data.clips import ClipLoader
+    from trackline.training.interruption import StopRequest
     from trackline.training.loop import Row, Trainer
 
 
@@ -36,7 +41,7 @@ class Inputs:
 
 @dataclass(frozen=True)
 class Outputs:
-    """What the step writes; the checkpoint is removed when training is done."""
+    """What the step writes; the checkpoint and the one before it are removed when training is done."""
 
     model: Path = Path("artifacts/model")
     metrics: Path = Path("metrics/train.json")
@@ -46,26 +51,67 @@ class Outputs:
 
 def train(params: config.Params, inputs: Inputs, outputs: Outputs) -> Row:
     """Run the step; returns the last epoch's row."""
-    import pandas as pd
     import torch
 
     from trackline.training import checkpoint
+    from trackline.training.interruption import heed_signals
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     trainer, loader = make_trainer(params, inputs.annotations, device)
     run = identify_run(params, inputs.annotations)
     if checkpoint.resume(outputs.checkpoint, trainer, run):
-        print(f"going on after epoch {trainer.epoch} of {params.train.epochs}")
-
-    def after_epoch(trainer: Trainer) -> None:
-        print(format_row(trainer.rows[-1]), flush=True)
-        artifacts.write_table(outputs.curves, pd.DataFrame(trainer.rows))
-        checkpoint.save(outputs.checkpoint, trainer, run)
-
-    trainer.fit(loader, after_epoch)
+        print(f"going on {describe_position(trainer)}", flush=True)
+    with heed_signals() as request:
+        keeper = Keeper(outputs, run, request, params.train.checkpoint_minutes)
+        trainer.fit(loader, keeper.after_epoch, keeper.after_step)
     write_results(params, inputs, outputs, trainer)
-    outputs.checkpoint.unlink(missing_ok=True)
+    checkpoint.remove(outputs.checkpoint)
     return trainer.rows[-1]
+
+
+class Keeper:
+    """Keeps a run's state on disk: after each epoch, every few minutes, and when told to stop."""
+
+    def __init__(self, outputs: Outputs, run: str, request: StopRequest, minutes: float) -> None:
+        self.outputs, self.run, self.request, self.minutes = outputs, run, request, minutes
+        self.saved = time.monotonic()
+
+    def after_epoch(self, trainer: Trainer) -> None:
+        """Print and write the epoch's row, save, and leave when told to; raises Interrupted."""
+        import pandas as pd
+
+        print(format_row(trainer.rows[-1]), flush=True)
+        artifacts.write_table(self.outputs.curves, pd.DataFrame(trainer.rows))
+        self._save(trainer)
+        if self.request.made and trainer.epoch < trainer.config.epochs:
+            self._leave(trainer)
+
+    def after_step(self, trainer: Trainer) -> None:
+        """Save when it is time, or when told to stop; raises Interrupted then."""
+        if self.request.made or time.monotonic() - self.saved >= 60 * self.minutes:
+            self._save(trainer)
+        if self.request.made:
+            self._leave(trainer)
+
+    def _save(self, trainer: Trainer) -> None:
+        from trackline.training import checkpoint
+
+        checkpoint.save(self.outputs.checkpoint, trainer, self.run)
+        self.saved = time.monotonic()
+
+    def _leave(self, trainer: Trainer) -> NoReturn:
+        raise Interrupted(
+            f"told to stop {describe_position(trainer)}; {self.outputs.checkpoint} holds the run, "
+            "start it again to go on"
+        )
+
+
+def describe_position(trainer: Trainer) -> str:
+    """How far a run is, in words."""
+    return (
+        f"after {trainer.epoch} of {trainer.config.epochs} epochs "
+        f"and {trainer.batch} of {trainer.batches} batches"
+    )
 
 
 def make_trainer(

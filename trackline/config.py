@@ -257,6 +257,14 @@ class Train:
     precision: Literal["float32", "bfloat16"] = "float32"
     cache_mb: Natural = 2048
     loader_threads: Count = 1
+    checkpoint_minutes: NonNegative = 10
+
+    def __post_init__(self) -> None:
+        if self.samples_per_epoch < self.batch:
+            raise ConfigError(
+                f"train.samples_per_epoch is {self.samples_per_epoch}; "
+                f"an epoch needs at least one batch, {self.batch} samples"
+            )
 
 
 @dataclass(frozen=True)

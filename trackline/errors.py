@@ -12,7 +12,8 @@ TracklineError                1   anything below, when no finer class fits
 ├── ValidationError          16   a rule of another kind failed
 ├── RegistryError            20   the registry cannot be reached or written
 ├── PackageError             21   a model package is incomplete, altered or of another shape
-└── UsageError               64   a command line that cannot be understood
+├── UsageError               64   a command line that cannot be understood
+└── Interrupted              75   told to stop (SIGTERM, Ctrl-C); all is saved, start it again
 """
 
 from __future__ import annotations
@@ -96,3 +97,9 @@ class UsageError(TracklineError):
     """The command line cannot be understood."""
 
     exit_code = 64
+
+
+class Interrupted(TracklineError):
+    """A long step was told to stop and has saved where it was."""
+
+    exit_code = 75

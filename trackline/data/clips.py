@@ -40,9 +40,9 @@ class ClipLoader:
     def __init__(self, sampler: ClipSampler, batch: int, threads: int, ahead: int = 2) -> None:
         self.sampler, self.batch, self.threads, self.ahead = sampler, batch, threads, ahead
 
-    def __call__(self, epoch: int, samples: int) -> Iterator[Batch]:
-        """Yield the whole batches among `samples` clips of an epoch."""
-        starts = range(0, samples - self.batch + 1, self.batch)
+    def __call__(self, epoch: int, samples: int, first: int = 0) -> Iterator[Batch]:
+        """Yield the whole batches among `samples` clips of an epoch, from batch number `first` on."""
+        starts = range(first * self.batch, samples - self.batch + 1, self.batch)
         with ThreadPoolExecutor(self.threads) as pool:
             waiting: deque[Future[Batch]] = deque()
             for start in starts:

@@ -1,8 +1,14 @@
-"""Checkpoints: everything a killed run needs to go on as if nothing had happened, without pickle."""
+"""Checkpoints: everything a killed run needs to go on as if nothing had happened, without pickle.
+
+Two files are kept, the newest and the one before it, each with a sum over its content: a disk that
+filled up or lost a block costs the steps between them, not the run.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,38 +20,87 @@ from torch import Tensor
 from trackline import artifacts
 from trackline.training.loop import Trainer
 
+Tensors = dict[str, Tensor]
+
 
 def save(path: Path, trainer: Trainer, run: str) -> None:
-    """Write the state of a trainer after an epoch; `run` is the digest of what defines the run."""
-    record = {"run": run, "epoch": trainer.epoch, "rows": trainer.rows}
+    """Write the state of a trainer between two steps; `run` is the digest of what defines the run."""
+    tensors = _collect(trainer)
+    progress = {name: getattr(trainer, name) for name in ("epoch", "batch", "seconds", "rows")}
+    record = {"run": run, "sha256": _sum(tensors), **progress}
     with artifacts.replacing(path) as temporary:
-        safetensors.torch.save_file(_collect(trainer), temporary, {"state": json.dumps(record)})
+        safetensors.torch.save_file(tensors, temporary, {"state": json.dumps(record)})
+        if path.is_file():
+            path.replace(before(path))
 
 
 def resume(path: Path, trainer: Trainer, run: str) -> bool:
-    """Bring a trainer to the state in `path`; False when there is none, or it is of another run."""
+    """Bring a trainer to the newest sound state of this run; False when there is none.
+
+    A checkpoint of another run is passed over in silence, a damaged one is not.
+    """
+    for candidate in (path, before(path)):
+        if (found := _read(candidate, run)) is None:
+            continue
+        record, tensors = found
+        if candidate != path:
+            path.unlink(missing_ok=True)  # or the next save would put it in the sound one's place
+        _restore(trainer, tensors)
+        for name in ("epoch", "batch", "seconds", "rows"):
+            setattr(trainer, name, record[name])
+        return True
+    return False
+
+
+def remove(path: Path) -> None:
+    """Remove both files: the run has ended well."""
+    for file in (path, before(path)):
+        file.unlink(missing_ok=True)
+
+
+def before(path: Path) -> Path:
+    """Where the checkpoint before the newest is."""
+    return path.with_stem(f"{path.stem}-before")
+
+
+def _read(path: Path, run: str) -> tuple[dict[str, Any], Tensors] | None:
     if not path.is_file():
-        return False
+        return None
     try:
         with safe_open(path, framework="pt") as file:
             record = json.loads(file.metadata()["state"])
             if record["run"] != run:
-                return False
+                return None
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, KeyError, ValueError):
-        print(f"{path} cannot be read; training starts from the beginning")
-        return False
-    _restore(trainer, tensors)
-    trainer.epoch, trainer.rows = record["epoch"], record["rows"]
-    return True
+        if _sum(tensors) == record["sha256"]:
+            return record, tensors
+        reason = "its content does not match its sum"
+    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+        reason = str(error)
+    print(
+        f"warning: the checkpoint {path} is damaged ({reason}); falling back to the one before it, "
+        "or else to the beginning",
+        file=sys.stderr,
+        flush=True,
+    )
+    return None
 
 
-def _collect(trainer: Trainer) -> dict[str, Tensor]:
+def _sum(tensors: Tensors) -> str:
+    total = hashlib.sha256()
+    for name in sorted(tensors):
+        total.update(name.encode())
+        total.update(tensors[name].reshape(-1).view(torch.uint8).numpy().data)
+    return total.hexdigest()
+
+
+def _collect(trainer: Trainer) -> Tensors:
     tensors = {f"network.{k}": v for k, v in trainer.network.state_dict().items()}
     if trainer.average is not None:
         tensors |= {f"average.{k}": v for k, v in trainer.average.state_dict().items()}
     for index, state in trainer.optimiser.state_dict()["state"].items():
         tensors |= {f"optimiser.{index}.{k}": v for k, v in state.items()}
+    tensors["sums"] = trainer.sums
     tensors["random.augmenter"] = trainer.augmenter.get_state()
     tensors["random.torch"] = torch.get_rng_state()
     if trainer.device.type == "cuda":
@@ -53,7 +108,7 @@ def _collect(trainer: Trainer) -> dict[str, Tensor]:
     return {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}
 
 
-def _restore(trainer: Trainer, tensors: dict[str, Tensor]) -> None:
+def _restore(trainer: Trainer, tensors: Tensors) -> None:
     trainer.network.load_state_dict(_below("network.", tensors))
     if trainer.average is not None:
         trainer.average.load_state_dict(_below("average.", tensors))
@@ -63,11 +118,12 @@ def _restore(trainer: Trainer, tensors: dict[str, Tensor]) -> None:
         states.setdefault(int(index), {})[key] = value
     groups = trainer.optimiser.state_dict()["param_groups"]
     trainer.optimiser.load_state_dict({"state": states, "param_groups": groups})
+    trainer.sums = tensors["sums"].to(trainer.device)
     trainer.augmenter.set_state(tensors["random.augmenter"])
     torch.set_rng_state(tensors["random.torch"])
     if "random.cuda" in tensors and trainer.device.type == "cuda":
         torch.cuda.set_rng_state(tensors["random.cuda"], trainer.device)
 
 
-def _below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+def _below(prefix: str, tensors: Tensors) -> Tensors:
     return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}

@@ -11,13 +11,13 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
-from tqdm import tqdm
 
 from trackline.config import Train
 from trackline.data.clips import Batch, ClipLoader, prepare
 from trackline.errors import TracklineError
 from trackline.models.network import Network
 from trackline.training.losses import Losses, compute_losses
+from trackline.training.progress import show_progress
 
 NAMES = {
     "total": "Loss/total",
@@ -39,12 +39,15 @@ class Trainer:
     config: Train
     device: torch.device
     epoch: int = 0
+    batch: int = 0  # of the epoch, the next one
+    seconds: float = 0.0  # that the epoch has taken so far
     rows: list[Row] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.network.to(self.device)
         self.optimiser = make_optimiser(self.network, self.config)
         self.augmenter = torch.Generator().manual_seed(self.config.seed)
+        self.sums = torch.zeros(len(Losses._fields), device=self.device)  # of the epoch so far
         self.average: AveragedModel | None = None
         if self.config.ema:
             multi_avg = get_ema_multi_avg_fn(self.config.ema)
@@ -57,44 +60,61 @@ class Trainer:
         assert isinstance(trained, Network)
         return trained
 
-    def fit(self, loader: ClipLoader, after_epoch: Callable[[Trainer], None]) -> None:
-        """Train the epochs that are left, calling `after_epoch` at the end of each."""
+    @property
+    def batches(self) -> int:
+        """Whole batches in an epoch."""
+        return self.config.samples_per_epoch // self.config.batch
+
+    def fit(
+        self,
+        loader: ClipLoader,
+        after_epoch: Callable[[Trainer], None],
+        after_step: Callable[[Trainer], None] = lambda trainer: None,
+    ) -> None:
+        """Train what is left, calling back wherever the state can be saved: between steps."""
         while self.epoch < self.config.epochs:
-            self.rows.append(self._train_epoch(loader))
-            self.epoch += 1
+            self._train_epoch(loader, after_step)
+            self.rows.append(self._summarise_epoch())
+            self.epoch, self.batch, self.seconds = self.epoch + 1, 0, 0.0
+            self.sums.zero_()
             after_epoch(self)
 
-    def _train_epoch(self, loader: ClipLoader) -> Row:
-        config, start = self.config, time.perf_counter()
+    def _train_epoch(self, loader: ClipLoader, after_step: Callable[[Trainer], None]) -> None:
+        config, before, start = self.config, self.seconds, time.perf_counter()
         self.network.train()
-        keep = keep_ratio(self.epoch, self.network.config.elimination.keep[0], config)
-        batches = config.samples_per_epoch // config.batch
-        sums = torch.zeros(len(Losses._fields), device=self.device)
         title = f"epoch {self.epoch + 1}/{config.epochs}"
-        with tqdm(total=batches, desc=title, unit="batch", leave=False, disable=None) as progress:
-            for i, batch in enumerate(loader(self.epoch, config.samples_per_epoch)):
-                share = (self.epoch + i / batches) / config.epochs
+        with show_progress(title, self.batch, self.batches) as advance:
+            for batch in loader(self.epoch, config.samples_per_epoch, self.batch):
                 for group in self.optimiser.param_groups:
-                    group["lr"] = group["base_lr"] * learning_rate_scale(share, config)
-                sums += self.step(batch, keep)
-                progress.update()
-        seconds = time.perf_counter() - start
-        means = (sums / batches).tolist()
+                    group["lr"] = group["base_lr"] * self._rate(self.batch)
+                self.sums += self.step(batch, self._keep())
+                self.batch += 1
+                self.seconds = before + time.perf_counter() - start
+                advance()
+                if self.batch < self.batches:
+                    after_step(self)
+
+    def _summarise_epoch(self) -> Row:
+        means = (self.sums / self.batches).tolist()
         if not math.isfinite(means[0]):
             raise TracklineError(
                 f"the loss of epoch {self.epoch + 1} is {means[0]}; lower train.lr or train.clip_norm"
             )
-        row = dict(zip((NAMES[n] for n in Losses._fields), means, strict=True))
-        lr = self.optimiser.param_groups[0]["lr"]
-        speed = batches * config.batch / seconds
         return {
             "epoch": self.epoch + 1,
-            **row,
-            "lr": lr,
-            "keep": keep,
-            "seconds": seconds,
-            "samples_per_second": speed,
+            **dict(zip((NAMES[n] for n in Losses._fields), means, strict=True)),
+            "lr": self.optimiser.param_groups[0]["base_lr"] * self._rate(self.batches - 1),
+            "keep": self._keep(),
+            "seconds": self.seconds,
+            "samples_per_second": self.batches * self.config.batch / self.seconds,
         }
+
+    def _rate(self, batch: int) -> float:
+        share = (self.epoch + batch / self.batches) / self.config.epochs
+        return learning_rate_scale(share, self.config)
+
+    def _keep(self) -> float:
+        return keep_ratio(self.epoch, self.network.config.elimination.keep[0], self.config)
 
     def step(self, batch: Batch, keep: float) -> Tensor:
         """One optimiser step; the losses, averaged over frames, as one detached tensor."""
