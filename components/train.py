@@ -136,7 +136,7 @@ def make_trainer(
     classes = params.data.classes
     sampler = ClipSampler(sequences, frames, classes, params.model, params.train)
     network = Network(params.model, len(classes))
-    if report := weights.initialise(network, params.model.backbone.pretrained):
+    if report := weights.initialise(network, params.model.pretrained):
         print(report)
     loader = ClipLoader(sampler, params.train.batch, params.train.loader_threads)
     return Trainer(network, params.train, device), loader

@@ -16,6 +16,7 @@ COMMANDS = {
     "track": ("trackline.commands.track", "follow a target through a video"),
     "params": ("trackline.commands.params", "check params.yaml and print what is in force"),
     "model": ("trackline.commands.model", "build the network and count its parameters"),
+    "weights": ("trackline.commands.weights", "make a package of weights made elsewhere"),
     "status": ("trackline.commands.status", "say where the last run stands"),
     "data": ("trackline.commands.data", "make data"),
 }
@@ -32,7 +33,7 @@ def make_parser() -> Parser:
     """The commands and their options."""
     parser = Parser(
         prog="trackline",
-        description="Track targets with a trained model, look at the configuration, make data.\n"
+        description="Track targets with a trained model, look at the configuration, make data and weights.\n"
         "The pipeline itself is `dvc repro`; each step is `python -m components.<step> --help`.",
     )
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")

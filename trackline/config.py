@@ -61,7 +61,7 @@ class Crop:
 
 @dataclass(frozen=True)
 class Backbone:
-    """The shared ViT; `pretrained` is a file of weights or a timm model name."""
+    """The shared ViT."""
 
     patch: Count = 16
     stem: Literal["patch", "convolutional"] = "patch"
@@ -70,7 +70,6 @@ class Backbone:
     heads: Count = 12
     drop_path: Fraction = 0.1
     temporal: bool = True
-    pretrained: str | None = None
 
     def __post_init__(self) -> None:
         if self.stem == "convolutional" and self.patch & (self.patch - 1):
@@ -167,7 +166,8 @@ Quirk = Literal["mask", "bank", "crop", "memory_box", "pooling", "flips"]
 class Model:
     """The network; the defaults are the reference's (ViT-B, 192/384).
 
-    `reference_compat` is true for all of the reference's quirks, or a list of some.
+    `reference_compat` is true for all of the reference's quirks, or a list of some. `pretrained` is
+    a file of weights, a model package or the name of a timm ViT that training starts from.
     """
 
     variant: Literal["multitask", "fusion", "tracking"] = "multitask"
@@ -181,6 +181,7 @@ class Model:
     class_head: ClassHead = ClassHead()
     fusion_width: int | None = None
     reference_compat: bool | tuple[Quirk, ...] = False
+    pretrained: str | None = None
 
     def mimics(self, quirk: Quirk) -> bool:
         """Whether the network behaves as the reference where that is wrong."""

@@ -10,8 +10,9 @@ import pytest
 import torch
 
 from trackline.config import Model
+from trackline.models.checkpoints import read_checkpoint
 from trackline.models.network import Network
-from trackline.models.weights import load_into, read_checkpoint, rename
+from trackline.models.weights import load_state, rename
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +25,8 @@ def test_official_layouts_are_read(
     golden_file: Callable[[str], Path], network: Network, tracker: str
 ) -> None:
     path = golden_file(f"ckpt_layout_{tracker}.pth.tar")
-    report = load_into(network, path)
+    report = load_state(network, read_checkpoint(path), path.name)
+    assert report.silent == (tracker != "hiptrack")
     assert report.left == ("backbone.cls_token", "backbone.pos_embed")
     fresh = {name.split(".")[0] for name in report.initialised}
     assert fresh == (set() if tracker == "hiptrack" else {"history"})

@@ -33,7 +33,7 @@ def pool_over(pool: str, **changes: object) -> Model:
 
 @pytest.mark.parametrize("head", HEADS)
 @pytest.mark.parametrize(
-    ("template", "search", "patch", "width"), [(24, 40, 8, 24), (28, 56, 14, 12), (48, 48, 16, 36)]
+    ("template", "search", "patch", "width"), [(24, 40, 8, 24), (28, 56, 14, 36)]
 )
 def test_every_head_at_every_size_learns(
     head: str, template: int, search: int, patch: int, width: int

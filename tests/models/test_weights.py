@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import shutil
 from collections.abc import Callable
@@ -16,21 +17,23 @@ from torch import Tensor
 from trackline.config import Backbone, Crop, Elimination, Model
 from trackline.data.clips import normalise
 from trackline.errors import PackageError
-from trackline.models import weights
-from trackline.models.network import Network
+from trackline.models import checkpoints, weights
+from trackline.models.heads import decode
+from trackline.models.network import Network, to_grid
 
-SIZES = {"patch": 16, "width": 8, "depth": 2, "heads": 1}
+SMALL = Model(
+    variant="tracking",
+    template=Crop(32, 2.0),
+    search=Crop(64, 4.0),
+    backbone=Backbone(patch=16, width=8, depth=2, heads=1),
+    elimination=Elimination((), ()),
+    head_width=32,
+)
 
 
 def make_network(temporal: bool = True, **backbone: Any) -> Network:
-    return Network(
-        Model(
-            variant="tracking", template=Crop(32, 2.0), search=Crop(64, 4.0),
-            backbone=Backbone(**{**SIZES, "temporal": temporal, **backbone}),
-            elimination=Elimination((), ()), head_width=8,
-        ),
-        0,
-    ).eval()  # fmt: skip
+    vit = dataclasses.replace(SMALL.backbone, temporal=temporal, **backbone)
+    return Network(dataclasses.replace(SMALL, backbone=vit), 0).eval()
 
 
 def make_vit(depth: int = 2, width: int = 8) -> dict[str, Tensor]:
@@ -60,7 +63,7 @@ def test_a_vit_starts_the_backbone_and_nothing_else(vit: Path) -> None:
 
 def test_one_grid_of_positions_serves_both_images(vit: Path) -> None:
     network = make_network()
-    weights.load_into(network, vit)
+    weights.initialise(network, str(vit))
     assert network.backbone.pos_embed_z.shape == (1, 4, 8)
     assert network.backbone.pos_embed_x.shape == (1, 16, 8)
 
@@ -79,7 +82,8 @@ def test_temporal_vectors_move_into_the_positions_of_a_network_without_any(tmp_p
     torch.nn.init.normal_(theirs.backbone.temporal_z)
     torch.nn.init.normal_(theirs.backbone.temporal_x)
     safetensors.torch.save_file(theirs.state_dict(), tmp_path / "theirs.safetensors")
-    report = weights.load_into(mine, tmp_path / "theirs.safetensors")
+    report = weights.initialise(mine, str(tmp_path / "theirs.safetensors"))
+    assert report is not None
     assert not report.left
     assert not report.initialised
     images = torch.randn(1, 3, 32, 32), torch.randn(1, 3, 64, 64)
@@ -92,13 +96,13 @@ def test_temporal_vectors_are_zero_where_a_tracker_has_none(tmp_path: Path) -> N
     torch.nn.init.normal_(network.backbone.temporal_z)
     state = make_network(temporal=False).state_dict()
     safetensors.torch.save_file(state, tmp_path / "ostrack.safetensors")
-    weights.load_into(network, tmp_path / "ostrack.safetensors")
+    weights.initialise(network, str(tmp_path / "ostrack.safetensors"))
     assert not network.backbone.temporal_z.any()
 
 
 def test_another_normalisation_of_images_is_folded_into_the_patch_embedding() -> None:
     state, image = make_vit(), torch.rand(1, 3, 32, 32)
-    folded = weights.fold_normalisation(state, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
+    folded = checkpoints.fold_normalisation(state, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
 
     def embed(x: Tensor, given: dict[str, Tensor]) -> Tensor:
         kernel, bias = (given[f"patch_embed.proj.{part}"] for part in ("weight", "bias"))
@@ -121,7 +125,7 @@ class Trap:
 def test_classes_and_functions_in_a_checkpoint_are_not_called(tmp_path: Path) -> None:
     path, sprung = tmp_path / "tracker.pth", tmp_path / "sprung"
     torch.save({"net": make_vit(), "settings": Trap(shutil.copyfile, __file__, str(sprung))}, path)
-    assert "norm.weight" in weights.read_checkpoint(path)
+    assert "norm.weight" in checkpoints.read_checkpoint(path)
     assert not sprung.exists()
 
 
@@ -129,7 +133,7 @@ def test_a_checkpoint_that_would_run_a_command_is_refused(tmp_path: Path) -> Non
     path, sprung = tmp_path / "tracker.pth", tmp_path / "sprung"
     torch.save({"net": make_vit(), "settings": Trap(os.system, f"touch {sprung}")}, path)
     with pytest.raises(PackageError, match="holds code, which is never run"):
-        weights.read_checkpoint(path)
+        checkpoints.read_checkpoint(path)
     assert not sprung.exists()
 
 
@@ -138,6 +142,7 @@ def test_a_checkpoint_that_would_run_a_command_is_refused(tmp_path: Path) -> Non
     [
         ({"net": make_vit(depth=3)}, "blocks.2.*model.backbone.depth"),
         ({"net": make_vit(width=16)}, r"is \[.*\] in .* but \[.*\] in this network"),
+        ({"net": make_vit(depth=1)}, "lacks backbone.blocks.1.*other tensors of backbone.blocks"),
         ({"net": {"a": torch.zeros(1)}}, "shares no tensor"),
         ({"epoch": 3}, "holds no named tensors"),
     ],
@@ -149,15 +154,56 @@ def test_what_does_not_fit_is_refused_and_the_network_unchanged(
     network = make_network()
     before = {k: v.clone() for k, v in network.state_dict().items()}
     with pytest.raises(PackageError, match=why):
-        weights.load_into(network, tmp_path / "other.pth")
+        weights.initialise(network, str(tmp_path / "other.pth"))
     assert all(torch.equal(v, before[k]) for k, v in network.state_dict().items())
+
+
+def test_a_history_that_is_cut_short_is_refused(tmp_path: Path) -> None:
+    state = make_network().state_dict()
+    del state["history.to_thin.weight"]
+    safetensors.torch.save_file(state, tmp_path / "cut.safetensors")
+    with pytest.raises(PackageError, match=r"lacks history.to_thin.weight.*fetch the whole file"):
+        weights.initialise(make_network(), str(tmp_path / "cut.safetensors"))
+
+
+def test_other_classes_start_with_logits_of_their_own(tmp_path: Path) -> None:
+    ten, three = (Network(dataclasses.replace(SMALL, variant="multitask"), n) for n in (10, 3))
+    safetensors.torch.save_file(ten.state_dict(), tmp_path / "ten.safetensors")
+    report = weights.initialise(three, str(tmp_path / "ten.safetensors"))
+    assert report is not None
+    assert report.initialised == ("class_head.logits.bias", "class_head.logits.weight")
+
+
+def test_a_tracker_without_history_gives_its_own_boxes_and_can_be_trained_on(
+    tmp_path: Path,
+) -> None:
+    """The history starts at zero: features reach the box head as they are, gradients its branch."""
+    theirs = make_network()
+    state = {k: v for k, v in theirs.state_dict().items() if not k.startswith("history.")}
+    safetensors.torch.save_file(state, tmp_path / "ostrack.safetensors")
+    network = make_network()
+    report = weights.initialise(network, str(tmp_path / "ostrack.safetensors"))
+    assert report is not None
+    assert report.silent
+    assert "boxes are the file's own" in str(report)
+    template, searches = torch.randn(1, 3, 32, 32), torch.randn(1, 3, 3, 64, 64)
+    said = network(template, torch.tensor([[0.25, 0.25, 0.5, 0.5]]), searches)
+    for i, prediction in enumerate(said):
+        features = theirs.backbone(template, searches[:, i])
+        boxes, _ = decode(theirs.box_head(to_grid(features.search_bxc)))
+        torch.testing.assert_close(prediction.boxes_cxcywh, boxes)
+    torch.stack([part.sum() for part in said[2].found]).sum().backward()
+    for name in ("encoder.block1.shortcut", "encoder.block2.conv2", "to_thin", "fuse.conv2"):
+        gradient = network.history.get_parameter(f"{name}.weight").grad
+        assert gradient is not None
+        assert gradient.any()
 
 
 def test_a_damaged_file_is_refused(tmp_path: Path) -> None:
     for name in ("torn.pth", "torn.safetensors"):
         (tmp_path / name).write_bytes(b"no weights")
         with pytest.raises(PackageError, match="cannot be read as a checkpoint"):
-            weights.read_checkpoint(tmp_path / name)
+            checkpoints.read_checkpoint(tmp_path / name)
 
 
 def test_a_missing_file_is_refused() -> None:

@@ -31,6 +31,14 @@ class HistoryBranch(nn.Module):
         nn.init.orthogonal_(self.to_key.weight)
         nn.init.constant_(self.to_key.get_parameter("bias"), 0)
 
+    def start_silent(self) -> None:
+        """Let memory values and prompts be zero: search features pass unchanged until this is trained."""
+        encoder = self.encoder
+        last = (encoder.block1.conv2, encoder.block1.shortcut, encoder.block2.conv2)
+        for module in (*last, self.to_thin, self.fuse.conv2):
+            for parameter in module.parameters():
+                nn.init.zeros_(parameter)
+
     def write(
         self, image_bchw: Tensor, features_bcgg: Tensor, mask_bhw: Tensor
     ) -> tuple[Tensor, Tensor]:

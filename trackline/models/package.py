@@ -68,21 +68,36 @@ def describe(package: Package) -> str:
     return yaml.safe_dump(record, sort_keys=False)
 
 
-def load(folder: Path, device: str | torch.device = "cpu") -> Package:
-    """Verify a package and build its network; raises PackageError with the file and the reason."""
-    artifacts.verify(folder)
+@dataclass(frozen=True)
+class Description:
+    """What model.yaml says."""
+
+    model: config.Model
+    classes: tuple[str, ...]
+    track: config.Track
+
+
+def read_description(folder: Path) -> Description:
+    """Read model.yaml of a package; raises PackageError where its format is of another version."""
     record = yaml.safe_load((folder / DESCRIPTION).read_text(encoding="utf-8"))
     if record.get("format") != FORMAT:
         raise PackageError(
             f"{folder / DESCRIPTION} has format {record.get('format')}; this version reads {FORMAT}"
         )
-    classes = tuple(record["classes"])
-    network = Network(records.parse(config.Model, record["model"], "model"), len(classes))
+    model = records.parse(config.Model, record["model"], "model")
+    track = records.parse(config.Track, record["track"], "track")
+    return Description(model, tuple(record["classes"]), track)
+
+
+def load(folder: Path, device: str | torch.device = "cpu") -> Package:
+    """Verify a package and build its network; raises PackageError with the file and the reason."""
+    artifacts.verify(folder)
+    known = read_description(folder)
+    network = Network(known.model, len(known.classes))
     state = safetensors.torch.load_file(folder / WEIGHTS, device=str(device))
     try:
         network.to(device).load_state_dict(state)
     except RuntimeError as error:
         raise PackageError(f"{folder / WEIGHTS} does not fit {DESCRIPTION}: {error}") from None
-    track = records.parse(config.Track, record["track"], "track")
     lineage = artifacts.read_json(folder / LINEAGE)
-    return Package(network.eval(), classes, track, lineage)
+    return Package(network.eval(), known.classes, known.track, lineage)

@@ -7,24 +7,19 @@ a file lacks keeps the network's own initialisation. Shapes: n tokens, c backbon
 from __future__ import annotations
 
 import math
-import pickle
 import re
-import zipfile
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from trackline.data.clips import MEAN, STD
 from trackline.errors import PackageError
+from trackline.models.checkpoints import State, read_source
 from trackline.models.network import Network
 
-State = dict[str, Tensor]
-SUFFIXES = {".safetensors", ".pth", ".pt", ".tar", ".bin", ".ckpt"}
 BRANCHES = {
     "ctr": "score",
     "offset": "offset",
@@ -57,39 +52,44 @@ class Report:
     mapped: tuple[str, ...]
     left: tuple[str, ...]
     initialised: tuple[str, ...]
+    silent: bool = False  # a tracker without history: prompts stay zero until they are trained
 
     def __str__(self) -> str:
-        parts = sorted({".".join(name.split(".")[:2]) for name in self.initialised})
-        fresh = f"; {', '.join(parts)} start afresh" if parts else ""
-        return f"{len(self.mapped)} tensors taken, {len(self.left)} left{fresh}"
+        rows = (("mapped", self.mapped), ("left", self.left), ("initialised", self.initialised))
+        lines = [f"{title:12}{_summarise(names)}" for title, names in rows]
+        if self.silent:
+            lines.append("history     starts at zero: boxes are the file's own until it is trained")
+        return "\n".join(lines)
 
 
 def initialise(network: Network, pretrained: str | None) -> Report | None:
-    """Start from model.backbone.pretrained: a file, the name of a timm model, or None for nothing.
+    """Start from model.pretrained: a file, a package, the name of a timm model, or None for nothing.
 
-    Raises PackageError when there is no such file or model, or it does not fit.
+    Raises PackageError when there is no such thing, or it does not fit.
     """
     if pretrained is None:
         return None
-    if Path(pretrained).is_file() or Path(pretrained).suffix in SUFFIXES:
-        return load_into(network, Path(pretrained))
-    return load_state(network, fetch_timm(pretrained), pretrained)
-
-
-def load_into(network: Network, path: Path) -> Report:
-    """Load a checkpoint into a network; raises PackageError, the network unchanged, if it misfits."""
-    return load_state(network, read_checkpoint(path), str(path))
+    return load_state(network, read_source(pretrained), pretrained)
 
 
 def load_state(network: Network, state: Mapping[str, Tensor], source: str) -> Report:
-    """Load named tensors, under the names of any tracker known here, into a network."""
+    """Load named tensors, under the names of any tracker known here, into a network.
+
+    Raises PackageError, the network unchanged, if they do not fit.
+    """
     given = _fit_positions(_fit_temporal(rename_reference(state), network), network)
     own = network.state_dict()
     mapped = {name: tensor for name, tensor in given.items() if name in own}
-    left = sorted(given.keys() - own.keys())
+    _drop_other_classes(mapped, own)
+    left, fresh = sorted(given.keys() - mapped.keys()), sorted(own.keys() - mapped.keys())
     _check_fit(mapped, left, own, source)
+    _check_whole(mapped, fresh, source)
     network.load_state_dict(mapped, strict=False)
-    return Report(tuple(sorted(mapped)), tuple(left), tuple(sorted(own.keys() - mapped.keys())))
+    parts = {name.split(".")[0] for name in mapped}
+    silent = "box_head" in parts and "history" not in parts
+    if silent:
+        network.history.start_silent()
+    return Report(tuple(sorted(mapped)), tuple(left), tuple(fresh), silent)
 
 
 def rename_reference(state: Mapping[str, Tensor]) -> State:
@@ -102,60 +102,6 @@ def rename(name: str) -> str:
     for pattern, replacement in RENAMES:
         name = re.sub(pattern, replacement, name)
     return name
-
-
-def read_checkpoint(path: Path) -> State:
-    """Read the tensors of a checkpoint, running none of the code a pickle may name.
-
-    Raises PackageError when the file is missing, damaged or holds no state dict.
-    """
-    if not path.is_file():
-        raise PackageError(
-            f"{path} does not exist; model.backbone.pretrained names a file of weights or a timm model"
-        )
-    try:
-        content = _read_safetensors(path) if path.suffix == ".safetensors" else _unpickle(path)
-    except (pickle.UnpicklingError, RuntimeError, ValueError, OSError, EOFError, KeyError) as error:
-        raise PackageError(
-            f"{path} cannot be read as a checkpoint ({_first_line(error)}); fetch it again"
-        ) from None
-    for key in ("net", "model", "state_dict"):
-        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
-            content = content[key]
-    if not isinstance(content, Mapping) or not _is_state(content):
-        raise PackageError(
-            f"{path} holds no named tensors, neither under 'net' (trackers) nor 'model' (MAE) nor at "
-            "its top; give the file that the training wrote"
-        )
-    return {name: _plain(tensor) for name, tensor in content.items()}
-
-
-def fetch_timm(name: str) -> State:
-    """Pretrained tensors of a timm ViT, made to expect images normalised as this project does."""
-    import timm
-
-    try:
-        model = timm.create_model(name, pretrained=True, num_classes=0)
-    except (RuntimeError, OSError, ValueError) as error:
-        raise PackageError(
-            f"model.backbone.pretrained is {name!r}, but timm gives no weights of that name "
-            f"({_first_line(error)}); name a timm ViT, or a file if the network is out of reach"
-        ) from None
-    return fold_normalisation(model.state_dict(), **_statistics(model))
-
-
-def fold_normalisation(
-    state: State, mean: tuple[float, ...] = MEAN, std: tuple[float, ...] = STD
-) -> State:
-    """Move another normalisation of images into the patch embedding, which is linear, exactly."""
-    if "patch_embed.proj.weight" not in state:
-        return state
-    weight = state["patch_embed.proj.weight"]
-    scale, shift = (torch.tensor(v)[:, None, None] for v in (STD, MEAN))
-    theirs, centre = (torch.tensor(v)[:, None, None] for v in (std, mean))
-    bias = state["patch_embed.proj.bias"] + (weight * (shift - centre) / theirs).sum((1, 2, 3))
-    folded = {"patch_embed.proj.weight": weight * scale / theirs, "patch_embed.proj.bias": bias}
-    return {**state, **folded}
 
 
 def resize_positions(positions_1nc: Tensor, grid: int) -> Tensor:
@@ -194,6 +140,13 @@ def _fit_temporal(state: State, network: Network) -> State:
     return fitted
 
 
+def _drop_other_classes(mapped: State, own: Mapping[str, Tensor]) -> None:
+    """Other classes need logits of their own."""
+    for name in ("class_head.logits.weight", "class_head.logits.bias"):
+        if name in mapped and mapped[name].shape != own[name].shape:
+            del mapped[name]
+
+
 def _check_fit(mapped: State, left: list[str], own: Mapping[str, Tensor], source: str) -> None:
     if not mapped:
         raise PackageError(f"{source} shares no tensor with this network; give a ViT or a tracker")
@@ -211,48 +164,28 @@ def _check_fit(mapped: State, left: list[str], own: Mapping[str, Tensor], source
             )
 
 
-class _Placeholder:
-    """Takes the place of a class that a checkpoint names, so that nothing foreign is imported."""
-
-    def __init__(self, *_: Any) -> None:
-        pass
-
-    def __setstate__(self, _: Any) -> None:
-        pass
-
-
-def _unpickle(path: Path) -> Any:
-    scan = torch.serialization.get_unsafe_globals_in_checkpoint
-    foreign = scan(path) if zipfile.is_zipfile(path) else []  # torch before 1.6 wrote no archive
-    stand_ins: Any = [(_Placeholder, name) for name in foreign]
-    with torch.serialization.safe_globals(stand_ins):
-        return torch.load(path, map_location="cpu", weights_only=True)
+def _check_whole(mapped: State, fresh: list[str], source: str) -> None:
+    """A part comes from the file whole or not at all; counters of batches may be missing."""
+    known = {_part_of(name) for name in mapped}
+    for name in fresh:
+        part = _part_of(name)
+        if part in known - {"class_head"} and not name.endswith("num_batches_tracked"):
+            raise PackageError(
+                f"{source} lacks {name}, though it holds other tensors of {part}; fetch the whole "
+                "file, or give model the sizes that it was trained with"
+            )
 
 
-def _read_safetensors(path: Path) -> State:
-    import safetensors.torch
-    from safetensors import SafetensorError
-
-    try:
-        return dict(safetensors.torch.load_file(path))
-    except SafetensorError as error:
-        raise ValueError(error) from None
+def _part_of(name: str) -> str:
+    """The part of the network that must be loaded as one: the history, a head, the ViT's blocks."""
+    first, second, *_ = name.split(".")
+    if first == "backbone":
+        return f"{first}.{second}"
+    return f"{first}.{second}" if second in BRANCHES.values() else first
 
 
-def _is_state(content: Mapping[Any, Any]) -> bool:
-    return len(content) > 0 and all(isinstance(value, Tensor) for value in content.values())
-
-
-def _plain(tensor: Tensor) -> Tensor:
-    return tensor.float() if tensor.is_floating_point() else tensor
-
-
-def _statistics(model: Any) -> dict[str, tuple[float, ...]]:
-    known = model.pretrained_cfg
-    return {key: tuple(known[key]) for key in ("mean", "std") if key in known}
-
-
-def _first_line(error: BaseException) -> str:
-    if isinstance(error, pickle.UnpicklingError):  # torch's own text advises to run the code
-        return "damaged, or it holds code, which is never run"
-    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+def _summarise(names: Iterable[str]) -> str:
+    """How many tensors of which parts."""
+    parts = Counter(".".join(name.split(".")[:2]) for name in names)
+    total = f"{sum(parts.values())} tensors" if parts else "nothing"
+    return ": ".join([total, ", ".join(parts)]) if parts else total
