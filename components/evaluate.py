@@ -1,8 +1,9 @@
 """Evaluate: follow every held-out sequence once and score boxes and classes.
 
 Reads the model package, the annotation table and the held-out images; writes metrics/evaluate.json,
-artifacts/predictions.parquet and plots/{success,precision,confusion}.csv. Beside the model's own
-numbers stand those of simple baselines, and of the same model given another sequence's template.
+artifacts/predictions.parquet and plots/{success,precision,confusion,reliability,slices}.csv. Beside the
+model's own numbers stand those of simple baselines, and of the same model given another sequence's
+template.
 
 exit codes: 0 evaluated, 3 params.yaml, 11 no held-out sequence, 12 missing or 13 corrupt image,
 14 a first box that cannot be followed, 21 a model package that was altered
@@ -69,20 +70,73 @@ def evaluate(params: config.Params, inputs: Inputs, outputs: Outputs) -> dict[st
     truth = annotations[annotations["split"] == split]
     matched = metrics.match(truth, predictions)
     control = follow(model, sequences, frames, params.track.slots, swap_templates(sequences))
+    weights = inputs.model / package.WEIGHTS
+    scores, simple = run_baselines(
+        annotations, frames, split, params.data.classes, params.evaluate.csrt
+    )
     result = {
         **metrics.summarise(matched, model.classes),
         "fps": round(fps, 1),
+        "latency_ms": round(measure_latency(model, sequences, frames), 2),
+        "size_mb": round(weights.stat().st_size / 1e6, 3),
         "ao_wrong_template": metrics.summarise(metrics.match(truth, control), ())["ao"],
-        **run_baselines(annotations, frames, split, params.data.classes, params.evaluate.csrt),
+        **scores,
         "variant": model.network.config.variant,
-        "weights_sha256": artifacts.sha256(inputs.model / package.WEIGHTS),
+        "weights_sha256": artifacts.sha256(weights),
         "evaluation_data_sha256": hash_frames(frames.root, sequences),
+        **score_protocols(params.evaluate.protocols, truth, predictions),
     }
     artifacts.write_table(outputs.predictions, matched)
-    for name, curve in metrics.curves(matched).items():
+    for name, curve in draw_curves(params, matched, simple, truth).items():
         artifacts.write_table(outputs.plots / f"{name}.csv", curve)
     artifacts.write_json(outputs.metrics, result)
     return result
+
+
+def score_protocols(
+    names: tuple[config.Protocol, ...], truth: pd.DataFrame, predictions: pd.DataFrame
+) -> dict[str, dict[str, dict[str, float]]]:
+    """The numbers of other toolkits, below `protocols`; nothing when none is asked for."""
+    from trackline.evaluation import protocols
+
+    if not names:
+        return {}
+    found = protocols.gather(truth, predictions)
+    scores = {name: protocols.score(protocols.PROTOCOLS[name], found) for name in names}
+    return {"protocols": {name: score.tell() for name, score in scores.items()}}
+
+
+def draw_curves(
+    params: config.Params,
+    matched: pd.DataFrame,
+    simple: dict[str, pd.DataFrame],
+    truth: pd.DataFrame,
+) -> dict[str, pd.DataFrame]:
+    """The tables to plot; in those of success and precision the baselines have a column each."""
+    from functools import partial
+
+    from trackline.evaluation import metrics, slices
+    from trackline.evaluation.statistics import bootstrap_mean
+
+    curves, settings = metrics.curves(matched), params.evaluate
+    for name, table in simple.items():
+        beside = metrics.curves(table)
+        for curve in ("success", "precision"):
+            curves[curve][name] = beside[curve][curve]
+    bootstrap = partial(bootstrap_mean, resamples=settings.bootstrap, seed=settings.seed)
+    least = settings.min_slice_sequences
+    return curves | {
+        "slices": slices.summarise(matched, truth, min_sequences=least, bootstrap=bootstrap)
+    }
+
+
+def measure_latency(model: Package, sequences: list[Sequence], frames: Frames) -> float:
+    """Median time in ms that one stream takes for a frame that is already decoded."""
+    from trackline.tracking.batch import time_steps
+    from trackline.tracking.tracker import Tracker
+
+    longest = max(sequences, key=len)
+    return time_steps(Tracker(model.network, model.track), longest, frames)
 
 
 def follow(

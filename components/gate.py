@@ -2,8 +2,8 @@
 
 Reads metrics/{evaluate,validate,drift}.json, the predictions, the model package, the thresholds in
 params.yaml and the champion that champion.json pins; writes metrics/gate.json, which is bound by hash
-to all of these, and reports/index.html. A rejected model is a result and no failure of this step:
-the exit code is 0 and `register` refuses.
+to all of these, reports/index.html and its short form reports/summary.md. A rejected model is a result
+and no failure of this step: the exit code is 0 and `register` refuses.
 
 exit codes: 0 judged, 3 params.yaml, 10 metrics or predictions cannot be read, 11 no frame was scored,
 20 the champion cannot be fetched, 21 a model package was altered
@@ -40,6 +40,8 @@ class Inputs:
     champion_predictions: Path | None = None
     annotations: Path = Path("artifacts/annotations.parquet")
     curves: Path = Path("plots/train.csv")
+    success: Path = Path("plots/success.csv")
+    precision: Path = Path("plots/precision.csv")
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,7 @@ class Outputs:
 
     verdict: Path = Path("metrics/gate.json")
     report: Path = Path("reports/index.html")
+    summary: Path = Path("reports/summary.md")
 
 
 def gate(params: config.Params, inputs: Inputs, outputs: Outputs) -> dict[str, Any]:
@@ -67,34 +70,45 @@ def gate(params: config.Params, inputs: Inputs, outputs: Outputs) -> dict[str, A
     sampling = params.evaluate
     judged = gates.judge(evidence, params.gate, resamples=sampling.bootstrap, seed=sampling.seed)
     verdict.write(outputs.verdict, judged, bound)
-    write_report(params, inputs, outputs.report, evidence, judged)
+    write_report(params, inputs, outputs, evidence, {**judged, "bound": bound})
     return judged
 
 
 def write_report(
-    params: config.Params, inputs: Inputs, out: Path, evidence: Evidence, judged: dict[str, Any]
+    params: config.Params,
+    inputs: Inputs,
+    outputs: Outputs,
+    evidence: Evidence,
+    judged: dict[str, Any],
 ) -> None:
-    """Write the page that explains the verdict."""
-    import pandas as pd
-
+    """Write the page that explains the verdict, and its short form."""
     from trackline import artifacts
     from trackline.data import table
-    from trackline.evaluation import metrics, report
+    from trackline.evaluation import metrics, report, slices, summary
 
     annotations = table.read(inputs.annotations)
     truth = annotations[annotations["split"] == params.evaluate.split]
     other = evidence.champion
+    lineage = artifacts.read_json(inputs.model / "lineage.json")
+    settings = params.evaluate
+    sliced = slices.summarise(
+        evidence.predictions, truth, min_sequences=settings.min_slice_sequences
+    )
+    text = summary.summarise(judged, evidence.metrics, sliced, lineage)
+    artifacts.write_text(outputs.summary, text)
     report.write_report(
-        out,
+        outputs.report,
         report.Inputs(
             metrics=evidence.metrics,
             gate=judged,
             matched=evidence.predictions,
             truth=truth,
             root=Path(params.data.path),
-            training=pd.read_csv(inputs.curves) if inputs.curves.exists() else pd.DataFrame(),
+            training=read_table(inputs.curves),
             classes=params.data.classes,
-            lineage=artifacts.read_json(inputs.model / "lineage.json"),
+            lineage=lineage,
+            slices=sliced,
+            baselines=tuple(read_table(path) for path in (inputs.success, inputs.precision)),
             champion=None if other is None else metrics.match(truth, other.predictions),
         ),
     )
@@ -127,6 +141,13 @@ def read_predictions(path: Path) -> pd.DataFrame:
     if missing := {"sequence", "frame", "iou"} - set(table):
         raise DataError(f"{path} lacks {', '.join(sorted(missing))}; run the evaluate step again")
     return table
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """Read a CSV that a step before may have written; empty without it."""
+    import pandas as pd
+
+    return pd.read_csv(path) if path.exists() else pd.DataFrame()
 
 
 def read_if_present(path: Path) -> dict[str, Any]:
@@ -174,14 +195,18 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("--annotations", type=Path, default=Inputs.annotations)
     parser.add_argument("--curves", type=Path, default=Inputs.curves)
+    parser.add_argument("--success", type=Path, default=Inputs.success)
+    parser.add_argument("--precision", type=Path, default=Inputs.precision)
     parser.add_argument("--verdict", type=Path, default=Outputs.verdict)
     parser.add_argument("--report", type=Path, default=Outputs.report)
+    parser.add_argument("--summary", type=Path, default=Outputs.summary)
     given = vars(parser.parse_args(argv))
 
     def run() -> None:
-        params, outputs = given.pop("params"), Outputs(given.pop("verdict"), given.pop("report"))
+        params = given.pop("params")
+        outputs = Outputs(*(given.pop(name) for name in ("verdict", "report", "summary")))
         print(describe(gate(config.load(params), Inputs(**given), outputs)))
-        print(f"wrote {outputs.verdict}, {outputs.report}")
+        print(f"wrote {outputs.verdict}, {outputs.report}, {outputs.summary}")
 
     return exit_code(run)
 

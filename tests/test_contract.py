@@ -25,9 +25,9 @@ WRITES = {
     "train": {"artifacts/model", "metrics/train.json", "plots/train.csv"},
     "evaluate": {
         "metrics/evaluate.json", "artifacts/predictions.parquet", "plots/success.csv",
-        "plots/precision.csv", "plots/confusion.csv",
+        "plots/precision.csv", "plots/confusion.csv", "plots/reliability.csv", "plots/slices.csv",
     },
-    "gate": {"metrics/gate.json", "reports/index.html"},
+    "gate": {"metrics/gate.json", "reports/index.html", "reports/summary.md"},
     "register": {"metrics/register.json"},
 }  # fmt: skip
 

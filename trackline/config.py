@@ -277,6 +277,15 @@ class Track:
     slots: Count = 16
 
 
+# the toolkits whose rules trackline.evaluation.protocols knows
+Protocol = Literal[
+    "got10k", "otb", "got10k_ope", "trackingnet",
+    "pytracking_otb", "pytracking_got10k", "pytracking_uav", "pytracking_lasot",
+    "pytracking_lasot_valid",
+    "hiptrack_otb", "hiptrack_got10k", "hiptrack_uav", "hiptrack_lasot", "hiptrack_lasot_valid",
+]  # fmt: skip
+
+
 @dataclass(frozen=True)
 class Evaluate:
     """One-pass evaluation of the held-out sequences."""
@@ -285,6 +294,8 @@ class Evaluate:
     csrt: bool = True
     bootstrap: Count = 2000
     seed: Natural = 0
+    protocols: tuple[Protocol, ...] = ()
+    min_slice_sequences: Count = 5
 
 
 @dataclass(frozen=True)

@@ -82,7 +82,9 @@ def project(tmp_path: Path, registry_uri: str, monkeypatch: pytest.MonkeyPatch) 
     # the page needs footage, which this project has none of; tests/test_pipeline.py has the real one
     monkeypatch.setattr(
         "components.gate.write_report",
-        lambda _params, _inputs, out, _evidence, judged: artifacts.write_json(out, judged),
+        lambda _params, _inputs, outputs, _evidence, judged: artifacts.write_json(
+            outputs.report, judged
+        ),
     )
     made.evaluate()
     return made

@@ -113,7 +113,8 @@ def test_an_opencv_without_csrt_is_said_and_survived(
 def test_all_baselines_run_on_the_demo_world(world: Path) -> None:
     table = pd.concat(got10k.read(world, folder) for folder in got10k.find(world))
     classes = tuple(sorted(table["class"].unique()))
-    scores = baselines.run_baselines(table, Frames(world), "test", classes)
+    scores, matched = baselines.run_baselines(table, Frames(world), "test", classes)
+    assert "static_box" in matched
     assert set(scores) == {"ao_static", "ao_csrt", "csrt_fps", "colour_accuracy", "shape_accuracy"}
     for name in ("ao_static", "colour_accuracy", "shape_accuracy"):
         score = scores[name]

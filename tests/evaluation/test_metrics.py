@@ -214,6 +214,46 @@ def test_the_curves_are_what_the_scores_are_read_from() -> None:
     assert tables["confusion"]["actual"].tolist() == ["ball", "ball"]
 
 
+def test_a_box_and_its_class_must_be_right_at_once() -> None:
+    truth = annotate(5)
+    guess = predict(truth)
+    guess.loc[[1, 2], "class"] = "star"
+    guess.loc[[2, 3], "x"] = 1000.0
+    assert score(truth, guess)["joint_accuracy"] == 0.25
+    exactly_half = predict(annotate(2)).assign(w=20.0)
+    assert score(annotate(2), exactly_half)["joint_accuracy"] == 1
+
+
+def test_calibration_compares_what_was_said_with_what_was_right() -> None:
+    truth = annotate(5)
+    guess = predict(truth, ball=0.9)
+    guess.loc[1, "class"] = "star"  # right in 3 of 4 frames, said with 0.9
+    matched = metrics.match(truth, guess)
+    table = metrics.reliability(matched, "class")
+    assert table[["confidence", "right", "frames"]].to_numpy().tolist() == [[0.9, 0.75, 4]]
+    assert metrics.summarise(matched, CLASSES)["ece"] == pytest.approx(0.15)
+    assert metrics.summarise(matched, CLASSES)["box_ece"] == 0  # each box said 1.0 and is right
+
+
+def test_calibration_weighs_bins_by_their_frames() -> None:
+    truth = annotate(5)
+    guess = predict(truth)
+    guess["confidence"] = [1.0, 0.2, 0.9, 0.9, 0.9]
+    guess.loc[1, "x"] = 1000.0
+    error = score(truth, guess)["box_ece"]
+    assert error == pytest.approx(0.25 * 0.2 + 0.75 * 0.1)
+
+
+def test_a_failure_is_counted_once_however_long_it_lasts() -> None:
+    truth = annotate(11)
+    guess = predict(truth)
+    guess.loc[[3, 4, 5, 8], "x"] = 1000.0
+    result = score(truth, guess)
+    assert result["failures_per_1000"] == 200  # two in ten frames
+    assert result["time_to_failure"] == 0.2  # frames 1 and 2 of ten
+    assert score(truth, predict(truth))["time_to_failure"] == 1
+
+
 @pytest.fixture(scope="module")
 def trajectories() -> tuple[pd.DataFrame, pd.DataFrame]:
     """Truth and predictions of the golden set; the first prediction is wrong on purpose."""

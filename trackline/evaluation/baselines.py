@@ -48,20 +48,24 @@ def run_baselines(
     split: str,
     classes: tuple[str, ...],
     csrt: bool = True,
-) -> dict[str, float | None]:
+) -> tuple[dict[str, float | None], dict[str, pd.DataFrame]]:
     """Score every baseline on one split; None where one could not run.
 
     Gives ao_static, ao_csrt, csrt_fps (frames a second of one stream), and colour_accuracy and
-    shape_accuracy, which are shares of sequences; the classifiers learn on the train split.
+    shape_accuracy, which are shares of sequences; the classifiers learn on the train split. Beside
+    them the matched boxes of `static_box` and, where it ran, of `csrt`.
     """
     truth = table[table["split"] == split]
     followed, fps = predict_csrt(table, frames, split) if csrt else (None, None)
-    return {
-        "ao_static": _score(truth, predict_static(truth)),
-        "ao_csrt": None if followed is None else _score(truth, followed),
+    guesses = {"static_box": predict_static(truth), "csrt": followed}
+    matched = {k: metrics.match(truth, v) for k, v in guesses.items() if v is not None}
+    scores = {
+        "ao_static": _score(matched["static_box"]),
+        "ao_csrt": _score(matched["csrt"]) if "csrt" in matched else None,
         "csrt_fps": fps,
         **score_linear(table, frames, split, classes),
     }
+    return scores, matched
 
 
 def predict_static(truth: pd.DataFrame) -> pd.DataFrame:
@@ -117,8 +121,8 @@ def measure_shape(box_xywh: Array) -> Array:
     return np.array([log_w, log_h, log_w - log_h, log_w + log_h])
 
 
-def _score(truth: pd.DataFrame, guess: pd.DataFrame) -> float:
-    return float(metrics.select_scored(metrics.match(truth, guess))["iou"].mean())
+def _score(matched: pd.DataFrame) -> float:
+    return float(metrics.select_scored(matched)["iou"].mean())
 
 
 def _follow(

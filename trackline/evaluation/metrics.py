@@ -14,19 +14,27 @@ the sequences unless the table says otherwise. Coordinates are continuous: a wid
 | `mean_iou`             | mean over sequences of the mean IoU of each                         |        |
 | `accuracy`             | share whose predicted class is the true one                         |        |
 | `sequence_accuracy`    | share of sequences whose class has the largest mean probability     |        |
-| `accuracy_given_iou50` | `accuracy` among frames with IoU > 0.50                             |        |
+| `accuracy_given_iou50` | `accuracy` among frames with IoU ≥ 0.50                             |        |
+| `joint_accuracy`       | share with IoU ≥ 0.50 and the right class at once                   |        |
+| `ece`                  | calibration of the class: mean over 15 bins of the largest          | [4]    |
+|                        | probability of |share right − mean probability|, by bin size        |        |
+| `box_ece`              | the same of `confidence` against IoU ≥ 0.50                         | [4]    |
+| `failures_per_1000`    | times the IoU falls to 0.1 or below, for 1 000 frames               | [5]    |
+| `time_to_failure`      | mean over sequences of the share of frames before the first failure | [5]    |
 
 IoU is taken between boxes clipped to the image the way of the GOT-10k toolkit (the corner first,
 then the size), so that `ao`, `sr50` and `sr75` are its numbers; errors of the centre are not clipped.
 
 [1] Huang, Zhao & Huang, GOT-10k, TPAMI 2019, and its toolkit.  [2] Wu, Lim & Yang, Online Object
-Tracking, CVPR 2013 and TPAMI 2015.  [3] Müller et al., TrackingNet, ECCV 2018.
+Tracking, CVPR 2013 and TPAMI 2015.  [3] Müller et al., TrackingNet, ECCV 2018.  [4] Guo et al., On
+Calibration of Modern Neural Networks, ICML 2017.  [5] after VOT's anchor-based short-term protocol
+(Kristan et al., VOT2020), without its restarts.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -41,6 +49,9 @@ KEYS = ["sequence", "frame"]
 IOU_THRESHOLDS = np.linspace(0, 1, 101)
 PIXEL_THRESHOLDS = np.arange(51.0)
 NORM_THRESHOLDS = np.linspace(0, 0.5, 51)
+HIT, LOST = 0.5, 0.1  # overlaps from which a box counts as right, and down to which as lost
+CALIBRATION_BINS = 15
+RELIABILITY = ["what", "low", "high", "confidence", "right", "frames"]
 _DERIVED = ["iou", "centre_error_px", "norm_error", "valid", "label"]
 
 
@@ -79,6 +90,8 @@ def summarise(matched: pd.DataFrame, classes: Sequence[str]) -> dict[str, float 
         "norm_precision_auc": float(_share_within(norm_errors, NORM_THRESHOLDS).mean()),
         "mean_iou": float(scored.groupby("sequence")["iou"].mean().mean()),
         **_summarise_labels(scored, classes),
+        "box_ece": _find_calibration_error(reliability(scored, "box")),
+        **_summarise_failures(scored),
         "sequences": int(scored["sequence"].nunique()),
         "frames": len(scored),
     }
@@ -109,7 +122,9 @@ def summarise_classes(matched: pd.DataFrame) -> pd.DataFrame:
 
 
 def curves(matched: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """Tables to plot: success and precision against their thresholds, confusion frame by frame."""
+    """Tables to plot: success and precision against their thresholds, confusion frame by frame, and
+    the reliability of both confidences.
+    """
     scored = select_scored(matched)
     pixels, norms = scored["centre_error_px"].to_numpy(), scored["norm_error"].to_numpy()
     precision = {
@@ -124,7 +139,34 @@ def curves(matched: pd.DataFrame) -> dict[str, pd.DataFrame]:
         "success": pd.DataFrame({"threshold": IOU_THRESHOLDS, "success": success}),
         "precision": pd.DataFrame(precision),
         "confusion": pairs.set_axis(["actual", "predicted"], axis=1).reset_index(drop=True),
+        "reliability": _stack(reliability(scored, "class"), reliability(scored, "box")),
     }
+
+
+def reliability(matched: pd.DataFrame, what: Literal["class", "box"]) -> pd.DataFrame:
+    """How often what was said with so much confidence is right: a row for each bin that is not empty.
+
+    Columns: what, low, high, confidence (mean), right (share) and frames. A class is right or not, a
+    box is from an IoU of 0.50. Empty where the predictions say nothing of the kind.
+    """
+    scored = select_scored(matched)
+    columns = [name for name in scored if str(name).startswith("p_")]
+    if what == "class":
+        usable = bool(columns) and has_classes(scored)
+        sure = scored[columns].max(axis=1) if usable else None
+        right = scored["class"] == scored["label"] if usable else None
+    else:
+        sure, right = scored.get("confidence"), scored["iou"] >= HIT
+    if sure is None or right is None:
+        return pd.DataFrame(columns=RELIABILITY)
+    places = np.clip(np.ceil(sure.to_numpy() * CALIBRATION_BINS) - 1, 0, CALIBRATION_BINS - 1)
+    bins = pd.DataFrame({"confidence": sure, "right": right.astype(float)}).groupby(places)
+    table = bins.agg(
+        confidence=("confidence", "mean"), right=("right", "mean"), frames=("right", "size")
+    )
+    low = table.index.to_numpy() / CALIBRATION_BINS
+    table = table.assign(what=what, low=low, high=low + 1 / CALIBRATION_BINS)
+    return table[RELIABILITY].reset_index(drop=True)
 
 
 def select_scored(matched: pd.DataFrame) -> pd.DataFrame:
@@ -141,6 +183,11 @@ def select_scored(matched: pd.DataFrame) -> pd.DataFrame:
 def has_classes(matched: pd.DataFrame) -> bool:
     """Whether the predictions name a class at all (a plain tracker's do not)."""
     return "class" in matched and bool(matched["class"].notna().any())
+
+
+def _stack(*tables: pd.DataFrame) -> pd.DataFrame:
+    full = [table for table in tables if len(table)]
+    return pd.concat(full, ignore_index=True) if full else tables[0]
 
 
 def _read_boxes(table: pd.DataFrame) -> Array:
@@ -179,15 +226,35 @@ def _share_within(values: Array, thresholds: float | Array) -> Array:
 
 
 def _summarise_labels(scored: pd.DataFrame, classes: Sequence[str]) -> dict[str, float]:
-    names = ("accuracy", "sequence_accuracy", "accuracy_given_iou50")
+    names = ("accuracy", "sequence_accuracy", "accuracy_given_iou50", "joint_accuracy", "ece")
     if not classes or not has_classes(scored):
         return dict.fromkeys(names, float("nan"))
     right = (scored["class"] == scored["label"]).to_numpy(bool)
-    hits = right[scored["iou"].to_numpy() > 0.5]
+    hit = scored["iou"].to_numpy() >= HIT
     sequences = summarise_sequences(scored, classes)
     by_sequence = (sequences["predicted"] == sequences["label"]).mean()
-    values = (right.mean(), by_sequence, hits.mean() if hits.size else np.nan)
+    given_hit = right[hit].mean() if hit.any() else np.nan
+    error = _find_calibration_error(reliability(scored, "class"))
+    values = (right.mean(), by_sequence, given_hit, (right & hit).mean(), error)
     return dict(zip(names, map(float, values), strict=True))
+
+
+def _find_calibration_error(table: pd.DataFrame) -> float:
+    if table.empty:
+        return float("nan")
+    gaps = (table["right"] - table["confidence"]).abs()
+    return float(np.average(gaps, weights=table["frames"]))
+
+
+def _summarise_failures(scored: pd.DataFrame) -> dict[str, float]:
+    in_order = scored.sort_values(KEYS)
+    lost = in_order["iou"] <= LOST
+    before = lost.groupby(in_order["sequence"]).shift(fill_value=False).astype(bool)
+    alive = ~lost.groupby(in_order["sequence"]).cummax()
+    return {
+        "failures_per_1000": float((lost & ~before).sum() / len(scored) * 1000),
+        "time_to_failure": float(alive.groupby(in_order["sequence"]).mean().mean()),
+    }
 
 
 def _name_columns(scored: pd.DataFrame, classes: Sequence[str]) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from numbers import Real
 from pathlib import Path
 from typing import Any
@@ -43,7 +43,8 @@ class Inputs:
     """All that the page tells; the tables of predictions are those of metrics.match.
 
     `metrics` and `gate` are the contents of the files of these names, `truth` the annotation table,
-    `root` the data folder, `training` has a row for each epoch, `champion` is None at first.
+    `root` the data folder, `training` has a row for each epoch, `champion` is None at first, `slices`
+    is of slices.summarise, `baselines` are the curves of success and precision as evaluate writes them.
     """
 
     metrics: Mapping[str, Any]
@@ -55,6 +56,8 @@ class Inputs:
     classes: tuple[str, ...]
     lineage: Mapping[str, Any]
     champion: pd.DataFrame | None = None
+    slices: pd.DataFrame = field(default_factory=pd.DataFrame)
+    baselines: tuple[pd.DataFrame, ...] = ()
 
 
 def write_report(out: Path, inputs: Inputs) -> None:
