@@ -228,9 +228,9 @@ def _find_valid(protocol: Protocol, truth: Array, visible: Array) -> Array:
     with np.errstate(invalid="ignore"):
         rules: dict[str, Array] = {
             "visible": visible,
-            "all four > 0": (truth > 0).all(axis=1),
-            "size > 0": (truth[:, 2:] > 0).all(axis=1),
-            "numbers": np.isfinite(truth).all(axis=1),
+            "all four > 0": np.all(truth > 0, axis=1),
+            "size > 0": np.all(truth[:, 2:] > 0, axis=1),
+            "numbers": np.all(np.isfinite(truth), axis=1),
         }
     valid: Array = rules[protocol.valid].copy()
     if protocol.hidden_norm is not None:  # only the flavours of LaSOT look at the flags
