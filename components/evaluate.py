@@ -51,7 +51,7 @@ def evaluate(params: config.Params, inputs: Inputs, outputs: Outputs) -> dict[st
     """Run the step; returns the metrics."""
     from trackline.data import table
     from trackline.data.frames import Frames, hash_frames
-    from trackline.evaluation import metrics
+    from trackline.evaluation import metrics, verdict
     from trackline.evaluation.baselines import run_baselines
     from trackline.models import package
 
@@ -89,7 +89,7 @@ def evaluate(params: config.Params, inputs: Inputs, outputs: Outputs) -> dict[st
     artifacts.write_table(outputs.predictions, matched)
     for name, curve in draw_curves(params, matched, simple, truth).items():
         artifacts.write_table(outputs.plots / f"{name}.csv", curve)
-    artifacts.write_json(outputs.metrics, result)
+    artifacts.write_json(outputs.metrics, verdict.seal(result))
     return result
 
 

@@ -55,20 +55,31 @@ class Outputs:
 
 def gate(params: config.Params, inputs: Inputs, outputs: Outputs) -> dict[str, Any]:
     """Run the step; returns the verdict."""
+    from trackline.data import table
     from trackline.evaluation import gates, verdict
 
     files = verdict.Judged(inputs.model, inputs.metrics, inputs.predictions)
     bound = verdict.bind(files, champion.read_pin(inputs.champion).sha256, params.gate)
+    annotations = table.read(inputs.annotations)
+    measured = verdict.read(inputs.metrics)
     evidence = gates.Evidence(
-        metrics=verdict.read(inputs.metrics),
+        metrics=measured,
         predictions=read_predictions(inputs.predictions),
         validation=read_if_present(inputs.validation),
         drift=read_if_present(inputs.drift),
         weights_sha256=str(bound["weights_sha256"]),
         champion=read_champion(params, inputs),
+        truth=annotations[annotations["split"] == params.evaluate.split],
+        sealed=verdict.is_sealed(measured),
     )
     sampling = params.evaluate
-    judged = gates.judge(evidence, params.gate, resamples=sampling.bootstrap, seed=sampling.seed)
+    judged = gates.judge(
+        evidence,
+        params.gate,
+        resamples=sampling.bootstrap,
+        seed=sampling.seed,
+        min_slice_sequences=sampling.min_slice_sequences,
+    )
     verdict.write(outputs.verdict, judged, bound)
     write_report(params, inputs, outputs, evidence, {**judged, "bound": bound})
     return judged
@@ -83,11 +94,10 @@ def write_report(
 ) -> None:
     """Write the page that explains the verdict, and its short form."""
     from trackline import artifacts
-    from trackline.data import table
     from trackline.evaluation import metrics, report, slices, summary
 
-    annotations = table.read(inputs.annotations)
-    truth = annotations[annotations["split"] == params.evaluate.split]
+    truth = evidence.truth
+    assert truth is not None
     other = evidence.champion
     lineage = artifacts.read_json(inputs.model / "lineage.json")
     settings = params.evaluate
@@ -169,8 +179,11 @@ def describe(judged: dict[str, Any]) -> str:
             state += f"  {check['why']}"
         lines.append(f"{check['name']:<18}{numbers}  {state}")
     resolution = show(judged["smallest_detectable_difference"]) or "unknown"
-    lines.append(f"smallest detectable difference of AO: {resolution}")
-    return "\n".join([*lines, f"verdict: {judged['verdict']} ({judged['comparison']})"])
+    lines.append(
+        f"verdict: {judged['verdict']} ({judged['comparison']}); "
+        f"smallest difference of AO that this test set reveals: {resolution}"
+    )
+    return "\n".join(lines)
 
 
 def show(number: float | None) -> str:

@@ -299,8 +299,48 @@ class Evaluate:
 
 
 @dataclass(frozen=True)
+class Floors:
+    """The least that further metrics must reach; null asks nothing."""
+
+    sr50: Fraction | None = None
+    sr75: Fraction | None = None
+    success_auc: Fraction | None = None
+    precision_20: Fraction | None = None
+    norm_precision_auc: Fraction | None = None
+    accuracy: Fraction | None = None
+    accuracy_given_iou50: Fraction | None = None
+    joint_accuracy: Fraction | None = None
+    time_to_failure: Fraction | None = None
+
+
+@dataclass(frozen=True)
+class Ceilings:
+    """The most that a model may cost, fail and mislead; null asks nothing."""
+
+    ece: Fraction | None = None
+    box_ece: Fraction | None = None
+    failures_per_1000: NonNegative | None = None
+    latency_ms: NonNegative | None = None
+    size_mb: NonNegative | None = None
+    quarantined: Fraction | None = None
+
+
+@dataclass(frozen=True)
+class SliceGates:
+    """What every slice of the test set must reach; null asks nothing, `champion` that none regresses."""
+
+    min_ao: Fraction | None = None
+    min_accuracy: Fraction | None = None
+    champion: bool = True
+
+
+@dataclass(frozen=True)
 class Gate:
-    """What a candidate must reach; a metric that is missing or not a number fails."""
+    """What a candidate must reach; a metric that is missing or not a number fails.
+
+    `seed_sd_ao` and `seed_sd_accuracy` are standard deviations between trainings that differ in their
+    seed alone; they widen the comparison with the champion.
+    """
 
     min_ao: Fraction = 0.5
     min_gain_over_static: Difference = 0.2
@@ -308,6 +348,12 @@ class Gate:
     min_sequence_accuracy: Fraction = 0.9
     champion_margin_ao: Fraction = 0.03
     champion_margin_accuracy: Fraction = 0.05
+    seed_sd_ao: Fraction = 0.0
+    seed_sd_accuracy: Fraction = 0.0
+    floors: Floors = Floors()
+    ceilings: Ceilings = Ceilings()
+    slices: SliceGates = SliceGates()
+    drift_blocks: Literal["never", "drift", "warn"] = "never"
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,8 @@ import pandas as pd
 import pytest
 
 from trackline import artifacts
+from trackline.data.table import COLUMNS
+from trackline.evaluation import metrics, verdict
 
 
 @dataclass(frozen=True)
@@ -20,11 +22,12 @@ class Project:
     name: str
 
     def evaluate(self, shift: float = 0.0, weights: str = "weights", sequences: int = 30) -> None:
-        """Leave what train and evaluate leave, of a model with a mean overlap of 0.8 + shift."""
+        """Leave what index, train and evaluate leave, of a model with a mean overlap of 0.8 + shift."""
         self.pack(weights)
+        artifacts.write_table(self.root / "artifacts/annotations.parquet", annotate(sequences))
         table = self.predict(shift, sequences)
         artifacts.write_table(self.root / "artifacts/predictions.parquet", table)
-        metrics = {
+        numbers = {
             "ao": table["iou"].mean(),
             "accuracy": 1.0,
             "sequence_accuracy": 1.0,
@@ -35,7 +38,7 @@ class Project:
             "weights_sha256": artifacts.sha256(self.root / "artifacts/model/model.safetensors"),
             "evaluation_data_sha256": f"{sequences:064}",
         }
-        artifacts.write_json(self.root / "metrics/evaluate.json", metrics)
+        artifacts.write_json(self.root / "metrics/evaluate.json", verdict.seal(numbers))
 
     def pack(self, weights: str) -> None:
         """Write a package that is legal wherever only its sums matter."""
@@ -47,16 +50,26 @@ class Project:
             artifacts.write_sums(folder)
 
     def predict(self, shift: float = 0.0, sequences: int = 30) -> pd.DataFrame:
-        """Predictions of short sequences, all named rightly."""
-        index = [(f"seq-{s:02}", f) for s in range(sequences) for f in range(4)]
-        table = pd.DataFrame(index, columns=["sequence", "frame"])
+        """Predictions of short sequences, all named rightly: boxes as much too narrow as they overlap."""
+        truth = annotate(sequences)
         level = 0.8 + shift + np.random.default_rng(0).normal(0, 0.05, sequences)
-        table["iou"] = np.where(table["frame"] == 0, np.nan, np.repeat(level, 4))
-        table["label"] = np.where(table["sequence"].str[4:].astype(int) % 2, "box", "disc")
-        table["class"] = table["label"]
+        guess = truth[["sequence", "frame", "x", "y", "w", "h", "class"]].assign(confidence=0.8)
+        guess["w"] *= np.repeat(np.clip(level, 0, 1), 4)
         for name in ("box", "disc"):
-            table[f"p_{name}"] = (table["label"] == name).astype(float)
-        return table
+            guess[f"p_{name}"] = (truth["class"] == name).astype(float)
+        return metrics.match(truth, guess)
+
+
+def annotate(sequences: int) -> pd.DataFrame:
+    """The annotation table of so many targets that stand still for four frames."""
+    index = [(f"seq-{s:02}", f) for s in range(sequences) for f in range(4)]
+    table = pd.DataFrame(index, columns=["sequence", "frame"])
+    odd = table["sequence"].str[4:].astype(int) % 2
+    return table.assign(
+        split="test", image="none.jpg", offset=-1, bytes=-1, width=160, height=120, x=10.0, y=20.0,
+        w=40.0, h=30.0, visible=True, cover=1.0, source="none",
+        **{"class": np.where(odd, "box", "disc")},
+    ).astype(COLUMNS)[list(COLUMNS)]  # fmt: skip
 
 
 @pytest.fixture(scope="session")

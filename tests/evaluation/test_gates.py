@@ -11,13 +11,17 @@ import pandas as pd
 import pytest
 
 from trackline import artifacts
-from trackline.config import Gate
+from trackline.config import Ceilings, Floors, Gate, SliceGates
 from trackline.errors import DataError, EmptyDataError, GateRefused, PackageError
-from trackline.evaluation import verdict
+from trackline.evaluation import metrics, verdict
 from trackline.evaluation.comparison import Champion
 from trackline.evaluation.gates import Evidence, judge
 
 THRESHOLDS = Gate()
+ALWAYS = {
+    "ao", "gain_over_static", "template_gain", "sequence_accuracy", "champion_ao",
+    "champion_accuracy", "data_validated", "metrics_origin", "drift",
+}  # fmt: skip
 CLASSES = ("box", "disc")
 
 
@@ -75,7 +79,8 @@ def test_a_good_first_model_is_accepted() -> None:
 
 def test_every_check_has_the_fields_of_the_contract() -> None:
     for line in judge(weigh(), THRESHOLDS)["checks"]:
-        assert {"name", "value", "threshold", "low", "high", "passed", "why"} == line.keys()
+        fields = {"name", "value", "threshold", "low", "high", "passed", "why", "at_most"}
+        assert fields == line.keys()
         assert line["why"]
 
 
@@ -136,10 +141,143 @@ def test_data_that_did_not_pass_validation_fails(validation: dict[str, Any]) -> 
 
 
 @pytest.mark.parametrize("drift", [{}, {"verdict": "drift"}])
-def test_drift_is_reported_and_never_blocks(drift: dict[str, Any]) -> None:
+def test_drift_is_reported_and_does_not_block(drift: dict[str, Any]) -> None:
     judged = judge(weigh(drift=drift), THRESHOLDS)
     assert judged["passed"]
     assert judged["drift"] == drift.get("verdict")
+
+
+@pytest.mark.parametrize(
+    ("verdict", "blocks", "passed"),
+    [
+        ("drift", "drift", False),
+        ("warn", "drift", True),
+        ("warn", "warn", False),
+        ("none", "warn", True),
+        ("too few sequences", "warn", True),
+        (None, "drift", False),
+    ],
+)
+def test_drift_blocks_where_the_gate_says_so(
+    verdict: str | None, blocks: Any, passed: bool
+) -> None:
+    judged = judge(weigh(drift={"verdict": verdict}), Gate(drift_blocks=blocks))
+    assert check(judged, "drift")["passed"] is passed
+
+
+def test_a_floor_of_any_metric_has_an_interval_over_sequences() -> None:
+    table = predict()
+    table.loc[table["sequence"] < "seq-09", "iou"] *= 0.5
+    share = float((table["iou"].dropna() > 0.5).mean())
+    measured = weigh(table, metrics={"sr50": share})
+    line = check(judge(measured, Gate(floors=Floors(sr50=0.9))), "sr50")
+    assert not line["passed"]
+    assert line["low"] < line["value"] < line["high"]
+    assert line["why"].endswith("below gate.floors.sr50 = 0.9")
+    assert check(judge(measured, Gate(floors=Floors(sr50=0.6))), "sr50")["passed"]
+
+
+@pytest.mark.parametrize(
+    ("ceilings", "found", "passed"),
+    [
+        (Ceilings(latency_ms=20), {"latency_ms": 20.0}, True),
+        (Ceilings(latency_ms=20), {"latency_ms": 20.1}, False),
+        (Ceilings(size_mb=5), {"size_mb": 7.7}, False),
+        (Ceilings(ece=0.1), {"ece": 0.2}, False),
+        (Ceilings(ece=0.1), {"ece": None}, False),
+        (Ceilings(failures_per_1000=3), {}, False),
+    ],
+)
+def test_budgets_are_ceilings(ceilings: Ceilings, found: dict[str, Any], passed: bool) -> None:
+    judged = judge(weigh(metrics=found), Gate(ceilings=ceilings))
+    extra = {line["name"] for line in judged["checks"]} - ALWAYS
+    line = check(judged, extra.pop())
+    assert (line["passed"], line["at_most"]) == (passed, True)
+
+
+@pytest.mark.parametrize(
+    ("validation", "value"),
+    [
+        ({"quarantined_share": 0.2}, 0.2),
+        ({"rows": 50, "rules": [{"unit": "frame", "count": 10}, {"unit": "sequence", "count": 3}]}, 0.2),
+        ({}, None),
+    ],
+)  # fmt: skip
+def test_quarantined_rows_have_a_ceiling(validation: dict[str, Any], value: float | None) -> None:
+    given = weigh(validation={"passed": True, **validation})
+    for ceiling, passed in ((0.2, value is not None), (0.19, False)):
+        judged = judge(given, Gate(ceilings=Ceilings(quarantined=ceiling)))
+        assert check(judged, "quarantined")["passed"] is passed
+        assert check(judged, "quarantined")["value"] == value
+
+
+def test_metrics_that_were_edited_are_not_believed() -> None:
+    line = check(judge(weigh(sealed=False), THRESHOLDS), "metrics_origin")
+    assert not line["passed"]
+    assert "edited after the evaluation" in line["why"]
+
+
+def annotate(sequences: int = 30, small: int = 10) -> pd.DataFrame:
+    """The truth behind `predict`: the first `small` targets are small ones."""
+    table = predict(sequences=sequences)[["sequence", "frame", "label"]]
+    number = table["sequence"].str[4:].astype(int)
+    side = np.where(number < small, 20.0, 40.0)
+    return table.rename(columns={"label": "class"}).assign(
+        x=10.0, y=10.0, w=side, h=side, width=160, height=120, visible=True, cover=1.0
+    )
+
+
+def box(predictions: pd.DataFrame, truth: pd.DataFrame) -> pd.DataFrame:
+    """Give predictions boxes that overlap as much as they say."""
+    level = predictions["iou"].fillna(1.0).to_numpy()
+    guess = predictions.assign(
+        x=10.0, y=10.0, w=truth["w"].to_numpy() * level, h=truth["h"].to_numpy()
+    )
+    return metrics.match(truth, guess)
+
+
+def test_predictions_must_be_whole_and_follow_from_their_boxes() -> None:
+    truth = annotate()
+    whole = box(predict(), truth)
+    assert judge(weigh(whole, truth=truth), THRESHOLDS)["passed"]
+    cut = judge(weigh(whole[whole["sequence"] != "seq-03"], truth=truth), THRESHOLDS)
+    assert "6 of 180 annotated frames have no prediction" in check(cut, "predictions_whole")["why"]
+    better = whole.assign(iou=np.minimum(1, whole["iou"] + 0.1))
+    edited = judge(weigh(better, truth=truth), THRESHOLDS)
+    assert "do not follow from their boxes" in check(edited, "predictions_whole")["why"]
+
+
+def test_a_slice_surely_below_its_floor_fails_and_is_named() -> None:
+    truth, table = annotate(), predict()
+    table.loc[table["sequence"] < "seq-10", "iou"] -= 0.3
+    given = weigh(box(table, truth), truth=truth)
+    limits = Gate(slices=SliceGates(min_ao=0.6))
+    line = check(judge(given, limits), "slices_ao")
+    assert not line["passed"]
+    assert "below gate.slices.min_ao = 0.6: size small" in line["why"]
+    few = judge(given, limits, min_slice_sequences=11)
+    assert check(few, "slices_ao")["passed"]
+    assert "1 of 4 slices have fewer than 11 sequences" in check(few, "slices_ao")["why"]
+
+
+def test_a_slice_that_lost_against_the_champion_fails_though_the_mean_did_not() -> None:
+    truth, worse = annotate(small=8), predict(shift=0.03)
+    worse.loc[worse["sequence"] < "seq-08", "iou"] -= 0.1
+    champion = Champion(3, box(predict(), truth))
+    judged = judge(weigh(box(worse, truth), truth=truth, champion=champion), THRESHOLDS)
+    line = check(judged, "slices_champion")
+    assert not line["passed"]
+    assert "surely worse than champion 3: size small -0.07" in line["why"]
+    same = judge(weigh(box(predict(), truth), truth=truth, champion=champion), THRESHOLDS)
+    assert check(same, "slices_champion")["passed"]
+
+
+def test_seeds_of_training_widen_the_comparison() -> None:
+    champion = Champion(3, predict())
+    sure = judge(weigh(predict(shift=-0.1), champion=champion), THRESHOLDS)
+    doubtful = judge(weigh(predict(shift=-0.1), champion=champion), Gate(seed_sd_ao=0.08))
+    assert sure["comparison"] == "significantly worse"
+    assert doubtful["comparison"] == "worse within noise"
 
 
 def test_a_plain_tracker_has_no_classes_to_gate() -> None:

@@ -8,11 +8,15 @@ import numpy as np
 import pytest
 
 from trackline.evaluation.statistics import (
+    NOT_INFERIOR,
     Interval,
     bootstrap_mean,
+    correct_for_many,
     find_acceleration,
     find_detectable_difference,
+    find_p_of_loss,
     judge_difference,
+    widen,
     wilson_interval,
 )
 
@@ -129,3 +133,72 @@ def test_a_difference_of_the_detectable_size_is_found_about_80_times_in_100() ->
         for i in range(trials)
     )
     assert abs(found - 0.8 * trials) < noise
+
+
+def test_a_seed_s_variance_adds_to_that_of_the_sequences() -> None:
+    # 1.96 × √2 × 0.1 = 0.2772; with a half width of 0.2 it is √(0.2² + 0.2772²) = 0.3418
+    found = widen(Interval(0.0, -0.2, 0.2), 0.1)
+    assert found.low == pytest.approx(-0.3418, abs=1e-4)
+    assert found.high == pytest.approx(0.3418, abs=1e-4)
+    assert widen(Interval(0.0, -0.2, 0.2), 0.0) == Interval(0.0, -0.2, 0.2)
+
+
+def test_the_p_value_of_a_loss_by_hand() -> None:
+    # five pairs that all lose: 1 of 32 sign patterns is as bad
+    assert find_p_of_loss(np.full(5, -0.1)) == pytest.approx(1 / 32, abs=0.006)
+    assert find_p_of_loss(np.full(5, 0.1)) > 0.95
+
+
+def test_four_sequences_are_too_few_to_shout() -> None:
+    assert find_p_of_loss(np.full(4, -0.5)) > 0.05
+
+
+def test_holm_by_hand() -> None:
+    # sorted 0.01, 0.02, 0.04 → × 3, × 2, × 1 → 0.03, 0.04, 0.04
+    assert correct_for_many(np.array([0.04, 0.01, 0.02])) == pytest.approx([0.04, 0.03, 0.04])
+
+
+# The gate's promises, on scores as test sets give them: overlaps of one sequence under two models
+# correlate, and their differences have heavy tails (Student's t with 4 degrees of freedom).
+SEQUENCES, SPREAD, MARGIN, TRIALS = 150, 0.10, 0.03, 400
+
+
+def draw_differences(random: np.random.Generator, mean: float, count: int) -> np.ndarray:
+    return mean + SPREAD / math.sqrt(2) * random.standard_t(4, count)
+
+
+def judge_many(mean: float, count: int = SEQUENCES) -> list[str]:
+    random = np.random.default_rng(11)
+    draws = [draw_differences(random, mean, count) for _ in range(TRIALS)]
+    return [
+        judge_difference(bootstrap_mean(draw, resamples=400, seed=i), MARGIN)
+        for i, draw in enumerate(draws)
+    ]
+
+
+@pytest.mark.parametrize("count", [20, 60, 150])
+def test_a_model_worse_by_the_margin_is_promoted_at_most_five_times_in_a_hundred(
+    count: int,
+) -> None:
+    promoted = sum(phrase in NOT_INFERIOR for phrase in judge_many(-MARGIN, count))
+    assert promoted / TRIALS <= 0.05
+
+
+def test_an_equal_model_passes_nine_times_in_ten_on_150_sequences() -> None:
+    passed = sum(phrase in NOT_INFERIOR for phrase in judge_many(0.0))
+    assert passed / TRIALS >= 0.9
+
+
+def test_a_regression_of_twice_the_margin_is_called_one_nine_times_in_ten() -> None:
+    phrases = judge_many(-2 * MARGIN)
+    assert sum(phrase == "significantly worse" for phrase in phrases) / TRIALS >= 0.9
+    assert not any(phrase in NOT_INFERIOR for phrase in phrases)
+
+
+def test_all_slices_together_raise_a_false_alarm_at_most_five_times_in_a_hundred() -> None:
+    random, trials, alarms = np.random.default_rng(5), 300, 0
+    for _ in range(trials):
+        slices = [draw_differences(random, 0.0, n) for n in (5, 6, 6, 8, 12, 20, 30, 60)]
+        p = correct_for_many(np.array([find_p_of_loss(s, resamples=1000) for s in slices]))
+        alarms += bool((p < 0.05).any())
+    assert alarms / trials <= 0.05 + 2 * math.sqrt(0.05 * 0.95 / trials)

@@ -12,6 +12,7 @@ from trackline.evaluation.statistics import (
     Interval,
     find_detectable_difference,
     judge_difference,
+    widen,
 )
 
 if TYPE_CHECKING:
@@ -63,12 +64,16 @@ def compare(
     metric: str,
     margin: float,
     bootstrap: Bootstrap,
+    seed_sd: float = 0.0,
 ) -> Paired:
-    """Compare `ao` (each sequence weighs its frames) or `accuracy` (each weighs 1) of two tables."""
+    """Compare `ao` (each sequence weighs its frames) or `accuracy` (each weighs 1) of two tables.
+
+    `seed_sd` is what the seed of a training alone does to the metric, as a standard deviation.
+    """
     pairs = candidate.merge(champion, on="sequence", suffixes=("", "_champion"), validate="1:1")
     differences = (pairs[metric] - pairs[f"{metric}_champion"]).to_numpy()
     weights = pairs["frames"].to_numpy() if metric == "ao" else None
-    found = bootstrap(differences, weights)
+    found = widen(bootstrap(differences, weights), seed_sd)
     resolution = find_detectable_difference(differences, weights)
     return Paired(judge_difference(found, margin), found, resolution, len(pairs))
 

@@ -2,21 +2,30 @@
 
 A check passes, or fails with a `why` that a person can act on. A metric that is missing or not a
 number fails. What does not apply (classes of a plain tracker, a champion before there is one) passes
-and says so. Drift is reported and never blocks.
+and says so.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from trackline.config import Gate
+from trackline.evaluation import slices
+from trackline.evaluation.checks import (
+    MEANING,
+    NO_CLASSES,
+    Case,
+    Check,
+    Evidence,
+    check_absolutes,
+    check_origins,
+)
 from trackline.evaluation.comparison import (
-    Bootstrap,
     Champion,
     compare,
     find_mismatch,
@@ -25,78 +34,28 @@ from trackline.evaluation.comparison import (
 )
 from trackline.evaluation.statistics import (
     NOT_INFERIOR,
-    UNKNOWN,
-    Interval,
     bootstrap_mean,
+    correct_for_many,
     find_detectable_difference,
-    wilson_interval,
+    find_p_of_loss,
 )
 
 if TYPE_CHECKING:
     import pandas as pd
 
-ROUNDING = 1e-4  # metrics may be written with four digits
-MEANING = {
-    "ao": "mean overlap",
-    "gain_over_static": "mean overlap gained over a box that never moves",
-    "template_gain": "mean overlap lost when the template shows another target",
-    "sequence_accuracy": "share of sequences given the right class",
-    "accuracy": "share of a sequence's frames given the right class",
-}
-NO_CLASSES = "does not apply: a plain tracker predicts no classes"
+__all__ = ["Champion", "Check", "Evidence", "judge"]
+
 NO_CHAMPION = "does not apply: there is no champion yet"
-
-
-@dataclass(frozen=True)
-class Check:
-    """One line of the verdict; numbers that make no sense for it are None, `why` is always there."""
-
-    name: str
-    passed: bool
-    why: str
-    value: float | None = None
-    threshold: float | None = None
-    low: float | None = None
-    high: float | None = None
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """All that the verdict rests on; `weights_sha256` is of the weights that would be registered."""
-
-    metrics: Mapping[str, Any]
-    predictions: pd.DataFrame
-    validation: Mapping[str, Any]
-    drift: Mapping[str, Any]
-    weights_sha256: str
-    champion: Champion | None = None
-
-    def read(self, name: str) -> float:
-        """Give a metric, NaN when it is missing or not a finite number."""
-        value = self.metrics.get(name)
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            return math.nan
-        return float(value) if math.isfinite(value) else math.nan
-
-    @property
-    def promises_classes(self) -> bool:
-        """Whether the model has a class to gate; a plain tracker has not."""
-        return bool(self.metrics.get("variant") != "tracking")
-
-
-@dataclass(frozen=True)
-class _Case:
-    """What every check looks at: `scored` has a row a frame, `table` a row a sequence."""
-
-    evidence: Evidence
-    thresholds: Gate
-    scored: pd.DataFrame
-    table: pd.DataFrame
-    bootstrap: Bootstrap
+SURELY = 0.05  # chance that any slice of a champion's equal is called worse, or below its floor
 
 
 def judge(
-    evidence: Evidence, thresholds: Gate, *, resamples: int = 2000, seed: int = 0
+    evidence: Evidence,
+    thresholds: Gate,
+    *,
+    resamples: int = 2000,
+    seed: int = 0,
+    min_slice_sequences: int = 5,
 ) -> dict[str, Any]:
     """Apply every gate; return passed, verdict, comparison, smallest_detectable_difference, checks.
 
@@ -106,17 +65,13 @@ def judge(
     """
     scored = select_scored(evidence.predictions)
     bootstrap = partial(bootstrap_mean, resamples=resamples, seed=seed)
-    case = _Case(evidence, thresholds, scored, tabulate(scored), bootstrap)
+    case = Case(evidence, thresholds, scored, tabulate(scored), bootstrap)
     comparison, resolution, against_champion = _check_champion(case)
     checks = [
-        _check_overlap(case),
-        _check_gain(case, "gain_over_static", "ao_static"),
-        _check_gain(case, "template_gain", "ao_wrong_template"),
-        _check_classes(case),
+        *check_absolutes(case),
         *against_champion,
-        _check_validation(evidence.validation),
-        _check_origin(case),
-        Check("drift", True, f"found `{evidence.drift.get('verdict')}`, which never blocks"),
+        *_check_slices(case, min_slice_sequences),
+        *check_origins(case),
     ]
     passed = all(check.passed for check in checks)
     return {
@@ -133,77 +88,7 @@ def judge(
     }
 
 
-def _check_overlap(case: _Case) -> Check:
-    interval = case.bootstrap(case.table["ao"].to_numpy(), case.table["frames"].to_numpy())
-    return _check_floor("ao", case.evidence.read("ao"), case.thresholds, interval)
-
-
-def _check_gain(case: _Case, name: str, control: str) -> Check:
-    ao, without = case.evidence.read("ao"), case.evidence.read(control)
-    if math.isnan(ao) or math.isnan(without):
-        return _fail_missing(name, "ao" if math.isnan(ao) else control)
-    return _check_floor(name, ao - without, case.thresholds)
-
-
-def _check_classes(case: _Case) -> Check:
-    name, interval = "sequence_accuracy", UNKNOWN
-    if not case.evidence.promises_classes:
-        return Check(name, True, NO_CLASSES)
-    if "right" in case.table:
-        interval = wilson_interval(int(case.table["right"].sum()), len(case.table))
-    return _check_floor(name, case.evidence.read(name), case.thresholds, interval)
-
-
-def _check_floor(name: str, value: float, thresholds: Gate, interval: Interval = UNKNOWN) -> Check:
-    threshold: float = getattr(thresholds, f"min_{name}")
-    if math.isnan(value):
-        return _fail_missing(name, name)
-    passed = value >= threshold
-    verb = "at least" if passed else "below"
-    why = f"{MEANING[name]} is {value:.3f}, {verb} gate.min_{name} = {threshold:g}"
-    return Check(name, passed, why, value, threshold, interval.low, interval.high)
-
-
-def _fail_missing(name: str, key: str) -> Check:
-    return Check(name, False, f"{key} is missing or not a number; evaluate the model again")
-
-
-def _check_validation(validation: Mapping[str, Any]) -> Check:
-    passed = validation.get("passed")
-    if passed is True:
-        return Check("data_validated", True, "the annotations passed validation")
-    why = (
-        "were not validated; run python -m components.validate"
-        if passed is None
-        else "failed validation; see reports/validation.html"
-    )
-    return Check("data_validated", False, f"the annotations {why}")
-
-
-def _check_origin(case: _Case) -> Check:
-    """The metrics must be of the weights at hand and follow from the predictions at hand."""
-    claimed, actual = case.evidence.metrics.get("weights_sha256"), case.evidence.weights_sha256
-    wrong = [
-        f"the metrics say {name} is {case.evidence.read(name):.4f}, the predictions give {value:.4f}"
-        for name, value in _recompute(case).items()
-        if not abs(case.evidence.read(name) - value) <= ROUNDING
-    ]
-    if claimed != actual:
-        wrong.append(f"the metrics are of weights {str(claimed)[:12]}, the model has {actual[:12]}")
-    if wrong:
-        return Check("metrics_origin", False, f"{', '.join(wrong)}; evaluate the model again")
-    return Check("metrics_origin", True, "the metrics follow from these weights and predictions")
-
-
-def _recompute(case: _Case) -> dict[str, float]:
-    found = {"ao": float(case.scored["iou"].mean())}
-    if case.evidence.promises_classes and "right" in case.table:
-        found["accuracy"] = float((case.scored["class"] == case.scored["label"]).mean())
-        found["sequence_accuracy"] = float(case.table["right"].mean())
-    return found
-
-
-def _check_champion(case: _Case) -> tuple[str, float, list[Check]]:
+def _check_champion(case: Case) -> tuple[str, float, list[Check]]:
     """The comparison of AO in a phrase, the smallest difference it reveals, and its two checks."""
     names, champion = ("champion_ao", "champion_accuracy"), case.evidence.champion
     if champion is None:
@@ -220,7 +105,7 @@ def _check_champion(case: _Case) -> tuple[str, float, list[Check]]:
     return phrase, resolution, [overlap, _check_classes_of_pairs(case, champion, other)]
 
 
-def _check_classes_of_pairs(case: _Case, champion: Champion, other: pd.DataFrame) -> Check:
+def _check_classes_of_pairs(case: Case, champion: Champion, other: pd.DataFrame) -> Check:
     name = "champion_accuracy"
     if not case.evidence.promises_classes:
         return Check(name, True, NO_CLASSES)
@@ -232,11 +117,12 @@ def _check_classes_of_pairs(case: _Case, champion: Champion, other: pd.DataFrame
 
 
 def _check_pairs(
-    case: _Case, champion: Champion, other: pd.DataFrame, metric: str
+    case: Case, champion: Champion, other: pd.DataFrame, metric: str
 ) -> tuple[str, float, Check]:
     setting = f"champion_margin_{metric}"
     margin: float = getattr(case.thresholds, setting)
-    pairs = compare(case.table, other, metric, margin, case.bootstrap)
+    seed_sd: float = getattr(case.thresholds, f"seed_sd_{metric}")
+    pairs = compare(case.table, other, metric, margin, case.bootstrap, seed_sd)
     found = pairs.difference
     why = (
         f"{MEANING[metric]} differs from champion {champion.version} by {found.value:+.3f} "
@@ -250,6 +136,75 @@ def _check_pairs(
     passed = pairs.phrase in NOT_INFERIOR
     check = Check(f"champion_{metric}", passed, why, found.value, -margin, found.low, found.high)
     return pairs.phrase, pairs.resolution, check
+
+
+def _check_slices(case: Case, least: int) -> list[Check]:
+    """No slice surely below its floor, none surely worse than the champion, each at 5 % for all slices."""
+    truth, asked = case.evidence.truth, case.thresholds.slices
+    if truth is None:
+        return []
+    kinds = slices.describe(truth).reindex(case.table["sequence"])
+    members = {
+        f"{kind} {name}": (kinds[kind] == name).to_numpy()
+        for kind in kinds
+        for name in sorted(kinds[kind].dropna().unique())
+    }
+    large = {name: rows for name, rows in members.items() if rows.sum() >= least}
+    small = len(members) - len(large)
+    note = f" ({small} of {len(members)} slices have fewer than {least} sequences)" * bool(small)
+    floors = {"ao": asked.min_ao, "accuracy": asked.min_accuracy}
+    checks = [
+        _check_slice_floor(case, metric, floor, large, note)
+        for metric, floor in floors.items()
+        if floor is not None
+    ]
+    if asked.champion and case.evidence.champion is not None:
+        checks.append(_check_slice_losses(case, case.evidence.champion, large, note))
+    return checks
+
+
+def _check_slice_floor(
+    case: Case, metric: str, floor: float, large: dict[str, Any], note: str
+) -> Check:
+    name, key = f"slices_{metric}", f"gate.slices.min_{metric}"
+    if metric not in case.table:
+        known = case.evidence.promises_classes
+        return Check(name, not known, "the predictions name no classes" if known else NO_CLASSES)
+    if not large:
+        return Check(name, True, f"does not apply: no slice is large enough{note}")
+    level = 1 - SURELY / len(large)  # Bonferroni: the intervals hold for all slices together
+    column = case.table[metric].to_numpy()
+    frames = case.table["frames"].to_numpy() if metric == "ao" else np.ones(len(column))
+    found = {n: case.bootstrap(column[r], frames[r], level=level) for n, r in large.items()}
+    worst = min(found, key=lambda n: found[n].value)
+    below = [f"{n} {i.value:.3f}" for n, i in found.items() if i.high < floor]
+    doubtful = [n for n, i in found.items() if i.value < floor <= i.high]
+    why = f"{MEANING[metric]} of the weakest slice, {worst}, is {found[worst].value:.3f}"
+    why += f"; below {key} = {floor:g}: {', '.join(below)}" if below else f", {key} = {floor:g}"
+    why += f"; below within noise: {', '.join(doubtful)}" if doubtful else ""
+    ends = found[worst]
+    return Check(name, not below, why + note, ends.value, floor, ends.low, ends.high)
+
+
+def _check_slice_losses(case: Case, champion: Champion, large: dict[str, Any], note: str) -> Check:
+    name, data = "slices_champion", case.evidence.metrics.get("evaluation_data_sha256")
+    if find_mismatch(case.scored, champion, data) or not large:
+        return Check(name, True, f"does not apply: no slice can be compared{note}")
+    other = tabulate(select_scored(champion.predictions)).set_index("sequence")["ao"]
+    losses = case.table["ao"].to_numpy() - other.reindex(case.table["sequence"]).to_numpy()
+    frames = case.table["frames"].to_numpy()
+    p = correct_for_many(np.array([find_p_of_loss(losses[r], frames[r]) for r in large.values()]))
+    means = {n: float(np.average(losses[r], weights=frames[r])) for n, r in large.items()}
+    worse = [f"{n} {means[n]:+.3f}" for n, value in zip(large, p, strict=True) if value < SURELY]
+    if worse:
+        return Check(
+            name, False, f"surely worse than champion {champion.version}: {', '.join(worse)}{note}"
+        )
+    return Check(
+        name,
+        True,
+        f"none of {len(large)} slices is surely worse than champion {champion.version}{note}",
+    )
 
 
 def _round(value: Any) -> Any:

@@ -112,6 +112,43 @@ def find_detectable_difference(
     return (NORMAL.inv_cdf((1 + level) / 2) + NORMAL.inv_cdf(power)) * error
 
 
+def widen(interval: Interval, seed_sd: float, level: float = 0.95) -> Interval:
+    """An interval of a difference of two trainings, widened by what their seeds alone do to each.
+
+    Both ends move out as the variances of sampling and of two seeds add up.
+    """
+    if seed_sd == 0:
+        return interval
+    reach = NORMAL.inv_cdf((1 + level) / 2) * math.sqrt(2) * seed_sd
+    low = interval.value - math.hypot(interval.value - interval.low, reach)
+    high = interval.value + math.hypot(interval.high - interval.value, reach)
+    return Interval(interval.value, low, high)
+
+
+def find_p_of_loss(
+    differences: Array, weights: Array | None = None, *, resamples: int = 10_000, seed: int = 0
+) -> float:
+    """p value of "the mean difference is not below 0": how often random signs lose as much.
+
+    The paired permutation test (Good, Permutation Tests, 2000, section 3.2), which holds its level for
+    the smallest slices: n pairs cannot give less than 2⁻ⁿ, so that four of them never shout.
+    """
+    differences, weights = _prepare(differences, weights)
+    terms = weights * differences
+    signs = np.random.default_rng(seed).choice((-1.0, 1.0), size=(resamples, len(terms)))
+    as_bad = np.sum(signs @ terms <= terms.sum() + 1e-12)
+    return float(as_bad + 1) / (resamples + 1)
+
+
+def correct_for_many(p_values: Array) -> Array:
+    """Holm's correction (1979): p values [k] that hold for all k tests together."""
+    order = np.argsort(p_values)
+    steps = np.asarray(p_values)[order] * np.arange(len(p_values), 0, -1)
+    corrected = np.empty(len(p_values))
+    corrected[order] = np.minimum(np.maximum.accumulate(steps), 1)
+    return corrected
+
+
 def _prepare(values: Array, weights: Array | None) -> tuple[Array, Array]:
     values = np.asarray(values, dtype=np.float64)
     weights = np.ones(len(values)) if weights is None else np.asarray(weights, dtype=np.float64)

@@ -78,8 +78,18 @@ def read(path: Path) -> dict[str, Any]:
 
 def write(path: Path, verdict: Mapping[str, Any], bound: Mapping[str, str | None]) -> None:
     """Write a verdict together with what it is bound to, sealed."""
-    content = {**verdict, "bound": dict(bound)}
-    artifacts.write_json(path, {**content, SEAL: artifacts.digest(content)})
+    artifacts.write_json(path, seal({**verdict, "bound": dict(bound)}))
+
+
+def seal(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Add the hash over a result to it."""
+    return {**content, SEAL: artifacts.digest(content)}
+
+
+def is_sealed(content: Mapping[str, Any]) -> bool:
+    """Whether a result is as it was sealed."""
+    bare = {key: value for key, value in content.items() if key != SEAL}
+    return bool(content.get(SEAL) == artifacts.digest(bare))
 
 
 def confirm(
@@ -90,8 +100,7 @@ def confirm(
     `bound_now` comes from `bind` on the files now present, `names` are the bounds to compare.
     """
     verdict = read(path)
-    content = {key: value for key, value in verdict.items() if key != SEAL}
-    if verdict.get(SEAL) != artifacts.digest(content):
+    if not is_sealed(verdict):
         raise GateRefused(f"{path} was edited after the gate had written it; {AGAIN}")
     bound = verdict.get("bound", {})
     if changed := [BOUND[name] for name in names if bound.get(name) != bound_now.get(name)]:
