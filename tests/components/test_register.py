@@ -70,7 +70,7 @@ def test_a_rejected_model_is_refused_with_the_failed_gates(
     assert register.main([]) == 2
     error = capsys.readouterr().err
     assert error.startswith(
-        "error: the model is refused, 3 of 9 gates failed: ao (mean overlap is 0.29"
+        "error: the model is refused, 3 of 10 gates failed: ao (mean overlap is 0.29"
     )
     assert "below gate.min_ao = 0.5" in error
     assert "gain_over_static" in error
