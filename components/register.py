@@ -18,6 +18,7 @@ from typing import Any
 
 from trackline import artifacts, champion, config
 from trackline.commandline import Parser, exit_code
+from trackline.redaction import redact
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ def register(params: config.Params, inputs: Inputs, out: Path) -> dict[str, Any]
         store,
         inputs.model,
         evidence,
-        tags=read_origin(inputs.model / "lineage.json"),
+        tags={**read_origin(inputs.model / "lineage.json"), **read_judgement(inputs.verdict)},
         metrics=read_numbers(inputs.metrics),
         curves=read_curves(inputs.curves),
     )
@@ -57,7 +58,7 @@ def register(params: config.Params, inputs: Inputs, out: Path) -> dict[str, Any]
         "version": version.version,
         "alias": registry.CANDIDATE,
         "sha256": version.sha256,
-        "registry": registry.hide_password(registry.find_uri(params.registry)),
+        "registry": redact(registry.find_uri(params.registry)),
     }
     artifacts.write_json(out, result)
     return result
@@ -73,16 +74,32 @@ def confirm(params: config.Params, inputs: Inputs) -> None:
 
 
 def read_origin(lineage: Path) -> dict[str, str]:
-    """The git revision and the data's hashes as tags, those that are known."""
+    """The git revision, the data's hashes and the digest of the params as tags, those that are known."""
     from trackline.evaluation import verdict
 
     content = verdict.read(lineage)
     found = {"git": content.get("git", {}), "data": content.get("data", {})}
-    return {
+    tags = {
         f"{part}.{name}": str(value)
         for part, values in found.items()
         for name, value in values.items()
         if value is not None
+    }
+    return {**tags, "params_sha256": artifacts.digest(content.get("params", {}))}
+
+
+def read_judgement(path: Path) -> dict[str, str]:
+    """The verdict with its seal and bounds, the drift it saw, and who registers, as tags."""
+    from trackline.evaluation import verdict
+    from trackline.registry.journal import name_actor
+
+    judged = verdict.read(path)
+    return {
+        "verdict": str(judged["verdict"]),
+        "verdict_seal_sha256": str(judged[verdict.SEAL]),
+        **{f"verdict.{name}": str(value) for name, value in judged["bound"].items()},
+        "drift": str(judged.get("drift")),
+        "registered_by": name_actor(),
     }
 
 
@@ -115,7 +132,7 @@ def describe(result: dict[str, Any], report: Path) -> str:
         f"model     {result['name']} version {version}, {result['alias']} (sha256 {result['sha256'][:12]})\n"
         f"report    {report}\n"
         f"registry  {browse}\n"
-        f"promote   python -m components.promote --version {version}"
+        f"promote   trackline registry promote {version}"
     )
 
 

@@ -9,12 +9,15 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from trackline import artifacts, registry
 from trackline.config import Registry
-from trackline.errors import PackageError, RegistryError
+from trackline.errors import PackageError, RegistryError, RegistryUnreachable
+from trackline.registry import cache, versions
+from trackline.registry.store import open_artifacts
 
 
 @pytest.fixture(scope="module")
@@ -91,6 +94,92 @@ def test_the_same_content_stays_one_version_with_the_newest_evidence(
     assert (tmp_path / "out/evaluation/gate.json").read_text() == "2"
 
 
+def list_runs(store: registry.Store) -> dict[str, str]:
+    """The states of this model's runs that are not deleted."""
+    experiment = store.client.get_experiment_by_name(store.name)
+    runs = store.client.search_runs([experiment.experiment_id])
+    return {run.info.run_id: run.info.status for run in runs}
+
+
+def put_and_die(
+    store: registry.Store, package: Path, before: str, patch: pytest.MonkeyPatch, note: str = "{}"
+) -> None:
+    """Register a package in a process that is killed just before a step of `versions`."""
+
+    def die(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with patch.context() as here:
+        here.setattr(versions, before, die)
+        with pytest.raises(KeyboardInterrupt):
+            put(store, package, note)
+
+
+def test_a_registration_killed_half_way_is_invisible_and_finished_by_the_next(
+    store: registry.Store, package: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for step in ("_upload_evidence", "_create_version"):
+        put_and_die(store, package, step, monkeypatch)
+        assert registry.list_versions(store) == []
+    version = put(store, package)
+    assert version.version == 1
+    assert list_runs(store) == {version.run_id: "FINISHED"}  # one run, taken up twice
+
+
+def test_what_a_killed_registration_of_another_model_left_is_cleared_away(
+    store: registry.Store, package: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put_and_die(store, package, "_create_version", monkeypatch)
+    (dead,) = list_runs(store)
+    version = put(store, pack(tmp_path / "other", "other weights"))
+    assert list_runs(store) == {version.run_id: "FINISHED"}
+    assert not (store.home / "artifacts" / dead).exists()
+
+
+def test_new_evidence_counts_only_once_it_is_whole(
+    store: registry.Store, package: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(store, package, note="1")
+    put_and_die(store, package, "_log", monkeypatch, note="2")
+    registry.fetch(store, 1, tmp_path / "out")
+    assert (tmp_path / "out/evaluation/gate.json").read_text() == "1"
+
+
+def test_two_machines_that_register_the_same_content_at_once_make_one_version(
+    store: registry.Store, package: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another machine holds no lock of ours, and is at the same point as we are."""
+    create = versions._create_version
+
+    def race(*arguments: Any) -> int:
+        monkeypatch.setattr(versions, "_create_version", create)
+        create(*arguments)
+        return create(*arguments)
+
+    monkeypatch.setattr(versions, "_create_version", race)
+    assert put(store, package).version == 1
+    assert [v.version for v in registry.list_versions(store)] == [1]
+
+
+def test_a_file_that_did_not_arrive_whole_is_no_version(
+    store: registry.Store, package: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Lossy:
+        def __init__(self, files: Any) -> None:
+            self.list_artifacts = files.list_artifacts
+            self.files = files
+
+        def log_artifacts(self, folder: str, where: str) -> None:
+            self.files.log_artifacts(folder, where)
+            stored = Path(self.files.artifact_dir) / where / "model.safetensors"
+            stored.write_bytes(stored.read_bytes()[:3])
+
+    monkeypatch.setattr(versions, "open_artifacts", lambda *a: Lossy(open_artifacts(*a)))
+    with pytest.raises(RegistryError, match=r"did not keep model\.safetensors whole"):
+        put(store, package)
+    assert registry.list_versions(store) == []
+
+
 def test_other_content_is_the_next_version_and_takes_the_alias(
     store: registry.Store, package: Path, tmp_path: Path
 ) -> None:
@@ -135,7 +224,7 @@ def test_a_version_altered_in_the_registry_is_refused_and_replaces_nothing(
     artifacts.write_sums(stored)  # sums that fit do not help: the version's own hash does not
     (tmp_path / "out").mkdir()
     (tmp_path / "out/old").touch()
-    with pytest.raises(PackageError, match="was altered in the registry"):
+    with pytest.raises(PackageError, match=r"was altered in the registry .*: SHA256SUMS no longer"):
         registry.fetch(store, 1, tmp_path / "out")
     assert (tmp_path / "out/old").exists()
 
@@ -192,16 +281,57 @@ def test_a_moved_registry_still_gives_and_takes(
     assert (moved / "artifacts" / made.run_id / "artifacts/model/model.safetensors").exists()
 
 
-def test_a_located_model_is_fetched_once(
+@pytest.fixture
+def located(
     store: registry.Store, package: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    version = put(store, package)
+) -> Path:
+    """A model loaded once, in a folder that has nothing to do with the project."""
+    put(store, package)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", store.uri)
-    reference = f"models:/{store.name}@candidate"
-    folder = registry.locate(reference, root=tmp_path)
-    assert artifacts.verify(folder) == version.sha256
-    monkeypatch.setattr(registry, "fetch", None)
-    assert registry.locate(reference, root=tmp_path) == folder
+    monkeypatch.setenv("TRACKLINE_CACHE", str(tmp_path / "cache"))
+    return registry.locate(f"models:/{store.name}@candidate", root=tmp_path)
+
+
+def test_a_located_model_is_fetched_once(
+    store: registry.Store, package: Path, located: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert artifacts.verify(located) == artifacts.verify(package)
+    monkeypatch.setattr(cache, "fetch", None)
+    assert registry.locate(f"models:/{store.name}@candidate") == located
+
+
+def test_a_located_model_is_there_when_the_registry_is_not(
+    store: registry.Store, located: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    def away(*_: object, **__: object) -> None:
+        raise RegistryUnreachable("the registry is away")
+
+    monkeypatch.setattr(cache, "connect", away)
+    assert registry.locate(f"models:/{store.name}@candidate") == located
+    assert "is taken to be version 1 as before" in capsys.readouterr().err
+    with pytest.raises(RegistryUnreachable):
+        registry.locate("models:/never-seen@champion")
+    (located / "model.safetensors").write_text("altered")
+    with pytest.raises(RegistryUnreachable):
+        registry.locate(f"models:/{store.name}@candidate")
+
+
+def test_a_located_model_altered_on_this_machine_is_fetched_again(
+    store: registry.Store, package: Path, located: Path
+) -> None:
+    (located / "model.safetensors").write_text("altered")
+    again = registry.locate(f"models:/{store.name}@candidate")
+    assert artifacts.verify(again) == artifacts.verify(package)
+
+
+def test_looking_for_a_model_makes_no_registry(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TRACKLINE_CACHE", str(tmp_path / "cache"))
+    with pytest.raises(RegistryError, match="there is no registry at"):
+        registry.locate("models:/tracker@champion", root=tmp_path)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_registry_that_cannot_be_made_is_one_sentence(tmp_path: Path) -> None:

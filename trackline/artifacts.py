@@ -110,7 +110,7 @@ def find_altered(folder: Path) -> list[str]:
 
     Raises FileNotFoundError when the package has no SHA256SUMS.
     """
-    listed = _read_sums(folder / SUMS)
+    listed = read_sums(folder / SUMS)
     present = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()} - {SUMS}
     wrong = [n for n in listed if n not in present or sha256(folder / n) != listed[n]]
     return sorted({*wrong, *(present - listed.keys())})
@@ -127,7 +127,8 @@ def verify(folder: Path) -> str:
     return sha256(folder / SUMS)
 
 
-def _read_sums(path: Path) -> dict[str, str]:
+def read_sums(path: Path) -> dict[str, str]:
+    """The hashes that a SHA256SUMS lists, by file name."""
     rows = (line.split("  ", 1) for line in path.read_text(encoding="utf-8").splitlines() if line)
     return {name: sum_ for sum_, name in rows}
 

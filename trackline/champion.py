@@ -8,12 +8,11 @@ with the champion of its day.
 from __future__ import annotations
 
 import dataclasses
-import getpass
 import json
 import os
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from trackline import artifacts
 from trackline.config import Registry
@@ -28,9 +27,10 @@ from trackline.registry import (
     find_cache,
     find_version,
     is_intact,
+    journal,
+    list_aliases,
     list_versions,
     locked,
-    set_champion,
 )
 
 PIN = Path("champion.json")
@@ -91,73 +91,105 @@ def fetch_champion(pin: Path, settings: Registry) -> Path | None:
 
 
 def find_champion(store: Store) -> Version | None:
-    """Find the version that the registry calls champion; None before the first promotion."""
+    """Find the champion, which the journal names; None before the first promotion."""
     return next((item for item in list_versions(store) if CHAMPION in item.aliases), None)
-
-
-def was_champion(version: Version) -> bool:
-    """Whether a version is or once was the champion."""
-    return "promoted_at" in version.tags
 
 
 def promote(store: Store, number: int, expected: int | None, why: str, verdict: str) -> Version:
     """Make a version the champion, provided that the champion still is `expected`.
 
-    The version's tags say who, when, why and which champion went before; audit.jsonl repeats it.
     Promoting the champion again changes nothing. Raises RegistryError when it is another by now.
     """
+    return _move(store, number, expected, "promotion", why, verdict)
+
+
+def roll_back(store: Store, number: int, expected: int | None, why: str, verdict: str) -> Version:
+    """Return to an earlier champion, provided that the champion still is `expected`."""
+    return _move(store, number, expected, "rollback", why, verdict)
+
+
+def find_previous(store: Store, number: int | None = None) -> int:
+    """The version a rollback leads to: the champion before this one, or `number` if it was one.
+
+    Raises RegistryError when there is none.
+    """
+    with explaining(store.uri):
+        past = [move.version for move in journal.find_past(journal.read(store))][:-1]
+    if not past:
+        raise RegistryError(f"{store.name} has no champion before the present one to return to")
+    if number is not None and number not in past:
+        raise RegistryError(
+            f"version {number} of {store.name} was no champion before the present one; it can return to "
+            f"{', '.join(map(str, sorted(set(past))))}, or be promoted"
+        )
+    return past[-1] if number is None else number
+
+
+def find_unpinned(store: Store, pin: Pin) -> int | None:
+    """The version to which a rollback has led that was killed before it could write this pin."""
+    with explaining(store.uri):
+        head = journal.find_head(journal.read(store))
+    unpinned = head and head.kind == "rollback" and head.version != pin.version == head.was
+    return head.version if head and unpinned else None
+
+
+def list_moves(store: Store) -> list[dict[str, Any]]:
+    """The audit trail: every promotion and rollback, those that came too late among them."""
+    with explaining(store.uri):
+        return [journal.describe(move, store.name) for move in journal.read(store)]
+
+
+def _move(
+    store: Store, number: int, expected: int | None, kind: journal.Kind, why: str, verdict: str
+) -> Version:
+    version = find_version(store, number)
     with explaining(store.uri), locked(store.home):
-        champion = find_champion(store)
-        current = champion.version if champion else None
+        head = journal.find_head(journal.read(store))
+        current = head.version if head else None
         if current not in (number, expected):
-            raise RegistryError(
-                f"the champion in {store} is version {current}, not {expected} as champion.json says; "
-                "update champion.json from git, run the pipeline again and promote then"
-            )
+            raise _overtaken(store, current, expected)
         if current != number:
-            set_champion(store, number, _describe(current, why, verdict))
-        promoted = find_version(store, number)
-        if CHAMPION not in promoted.aliases:
-            raise RegistryError(
-                f"the champion was moved while version {number} was promoted; promote it again"
-            )
-        _append(store.home / "audit.jsonl", promoted)
-    return promoted
+            move = journal.append(store, head, version, kind, why, verdict)
+            current = journal.find_head(journal.read(store)).version  # type: ignore[union-attr]
+            if not move.counts and current != number:
+                raise _overtaken(store, current, expected)
+        settle(store)
+    return find_version(store, number)
 
 
-def _describe(previous: int | None, why: str, verdict: str) -> dict[str, str]:
-    return {
-        "promoted_at": datetime.now(UTC).isoformat(timespec="milliseconds"),
-        "promoted_by": _find_user(),
-        "promoted_why": why,
-        "promoted_on_verdict": verdict,
-        "previous_champion": "none" if previous is None else str(previous),
-    }
+def settle(store: Store) -> None:
+    """Let MLflow's alias and audit.jsonl follow the journal; finishes what a killed move left."""
+    head = journal.find_head(journal.read(store))
+    while head is not None:
+        if list_aliases(store).get(CHAMPION) != head.version:
+            store.client.set_registered_model_alias(store.name, CHAMPION, str(head.version))
+        # Two moves may set the alias in the wrong order; whoever sees a newer head sets it again.
+        latest = journal.find_head(journal.read(store))
+        if latest == head:
+            break
+        head = latest
+    _copy_trail(store)
 
 
-def _append(trail: Path, promoted: Version) -> None:
-    """Add a promotion to the audit trail, unless it is there since before an interruption."""
-    tags = promoted.tags
-    entry = {
-        "when": tags["promoted_at"],
-        "who": tags["promoted_by"],
-        "model": promoted.name,
-        "from": tags["previous_champion"],
-        "to": str(promoted.version),
-        "why": tags["promoted_why"],
-        "verdict": tags["promoted_on_verdict"],
-    }
-    line = json.dumps(entry, ensure_ascii=False)
-    with trail.open("a+", encoding="utf-8") as file:
-        file.seek(0)
-        if line not in file.read().splitlines():
-            file.write(f"{line}\n")
+def _overtaken(store: Store, current: int | None, expected: int | None) -> RegistryError:
+    return RegistryError(
+        f"the champion in {store} is {_name(current)}, not {_name(expected)} as champion.json says; "
+        "update champion.json from git, run the pipeline again and promote then"
+    )
+
+
+def _name(version: int | None) -> str:
+    return "none" if version is None else f"version {version}"
+
+
+def _copy_trail(store: Store) -> None:
+    """Add to audit.jsonl, for whoever has only the files, what it lacks of the journal."""
+    trail = store.home / "audit.jsonl"
+    lines = [json.dumps(move, ensure_ascii=False) for move in list_moves(store)]
+    known = set(trail.read_text(encoding="utf-8").splitlines()) if trail.exists() else set()
+    if missing := [f"{line}\n" for line in lines if line not in known]:
+        trail.parent.mkdir(parents=True, exist_ok=True)
+        with trail.open("a", encoding="utf-8") as file:
+            file.writelines(missing)
             file.flush()
             os.fsync(file.fileno())
-
-
-def _find_user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a container's user often has no name
-        return f"uid {os.getuid()}"

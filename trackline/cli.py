@@ -18,6 +18,7 @@ COMMANDS = {
     "model": ("trackline.commands.model", "build the network and count its parameters"),
     "weights": ("trackline.commands.weights", "make a package of weights made elsewhere"),
     "status": ("trackline.commands.status", "say where the last run stands"),
+    "registry": ("components.registry", "list, fetch, verify, promote and roll back versions"),
     "data": ("trackline.commands.data", "make data"),
 }
 

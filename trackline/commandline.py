@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from trackline.errors import TracklineError, UsageError
+from trackline.redaction import redacted_output
 
 
 class Parser(argparse.ArgumentParser):
@@ -28,11 +29,12 @@ class _Help(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpF
 
 def exit_code(command: Callable[[], int | None]) -> int:
     """Run a command; an expected failure becomes one sentence on stderr and its own exit code."""
-    try:
-        return command() or 0
-    except TracklineError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 130
+    with redacted_output():
+        try:
+            return command() or 0
+        except TracklineError as error:
+            print(f"error: {error}", file=sys.stderr)
+            return error.exit_code
+        except KeyboardInterrupt:
+            print("interrupted", file=sys.stderr)
+            return 130

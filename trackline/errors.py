@@ -10,7 +10,8 @@ TracklineError                1   anything below, when no finer class fits
 │   ├── BoxError             14   a box is outside its image, not positive or not finite
 │   └── ClassError           15   a class that params.yaml does not list
 ├── ValidationError          16   a rule of another kind failed
-├── RegistryError            20   the registry cannot be reached or written
+├── RegistryError            20   the registry has no such version, or a move came too late
+│   └── RegistryUnreachable  20   the registry cannot be reached or written
 ├── PackageError             21   a model package is incomplete, altered or of another shape
 ├── UsageError               64   a command line that cannot be understood
 └── Interrupted              75   told to stop (SIGTERM, Ctrl-C); all is saved, start it again
@@ -82,9 +83,13 @@ class ValidationError(DataError):
 
 
 class RegistryError(TracklineError):
-    """The model registry cannot be reached, read or written."""
+    """The model registry does not have or does not take what was asked of it."""
 
     exit_code = 20
+
+
+class RegistryUnreachable(RegistryError):
+    """The registry does not answer: what was fetched before may do."""
 
 
 class PackageError(TracklineError):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from components import gate, promote, register
-from trackline import artifacts, champion, config, registry
+from trackline import artifacts, champion, cli, config, registry
 
 if TYPE_CHECKING:
     from tests.components.conftest import Project
@@ -22,6 +22,11 @@ def release(project: Project, shift: float, weights: str) -> int:
     assert gate.main([]) == 0
     assert register.main([]) == 0
     return int(artifacts.read_json(Path("metrics/register.json"))["version"])
+
+
+def call(*arguments: str) -> int:
+    """Run `trackline registry`."""
+    return cli.main(["registry", *arguments])
 
 
 def find_champion(project: Project) -> registry.Version | None:
@@ -38,7 +43,8 @@ def test_the_first_champion_is_promoted_and_pinned(
     assert artifacts.read_json(PIN) == {"name": project.name, "version": 1, "sha256": sums}
     found = find_champion(project)
     assert found is not None
-    assert found.tags["promoted_why"] == "the first"
+    (move,) = champion.list_moves(registry.connect(config.Registry(project.name)))
+    assert (move["from"], move["to"], move["why"]) == (None, 1, "the first")
     assert "version 1 is the champion (there was none)" in capsys.readouterr().out
 
 
@@ -55,21 +61,40 @@ def test_the_next_gate_meets_the_new_champion_without_asking_the_registry(
     assert verdict["champion_version"] == 1
 
 
-def test_a_better_model_takes_over_and_the_old_one_may_return(project: Project) -> None:
+def test_a_better_model_takes_over_and_a_rollback_brings_the_old_one_back(
+    project: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
     release(project, 0.0, "first")
     promote.main(["--version", "1"])
     release(project, 0.05, "second")
     assert promote.main(["--version", "2"]) == 0
     stricter = f"gate: {{min_ao: 0.84}}\nregistry: {{name: {project.name}}}\n"
-    Path("params.yaml").write_text(stricter)
-    assert promote.main(["--version", "1", "--reason", "roll back"]) == 0
+    Path("params.yaml").write_text(stricter)  # an emergency does not wait for a gate
+    assert call("rollback", "--reason", "it stutters") == 0
     found = find_champion(project)
     assert found is not None
-    assert (found.version, found.tags["previous_champion"]) == (1, "2")
-    assert artifacts.read_json(PIN)["version"] == 1
+    assert found.version == artifacts.read_json(PIN)["version"] == 1
+    last = champion.list_moves(registry.connect(config.Registry(project.name)))[-1]
+    assert (last["kind"], last["from"], last["to"], last["why"]) == (
+        "rollback", 2, 1, "it stutters",
+    )  # fmt: skip
+    capsys.readouterr()
+    assert call("rollback") == 20
+    assert "no champion before the present one" in capsys.readouterr().err
 
 
-def test_a_verdict_against_an_earlier_champion_does_not_hold(
+def test_a_rollback_killed_before_its_pin_is_finished_and_not_repeated(project: Project) -> None:
+    for number, shift in ((1, 0.0), (2, 0.05), (3, 0.1)):
+        release(project, shift, f"weights {number}")
+        promote.main(["--version", str(number)])
+    before = PIN.read_bytes()
+    assert call("rollback") == 0
+    PIN.write_bytes(before)
+    assert call("rollback") == 0
+    assert artifacts.read_json(PIN)["version"] == 2
+
+
+def test_a_verdict_against_an_earlier_champion_needs_the_test_data_to_be_judged_again(
     project: Project, capsys: pytest.CaptureFixture[str]
 ) -> None:
     release(project, 0.0, "first")
@@ -77,18 +102,81 @@ def test_a_verdict_against_an_earlier_champion_does_not_hold(
     promote.main(["--version", "2"])
     capsys.readouterr()
     assert promote.main(["--version", "1"]) == 2
-    assert "after the gate these changed: the champion;" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "no longer holds, because these changed: the champion;" in error
+    assert "artifacts/annotations.parquet is needed" in error
     assert artifacts.read_json(PIN)["version"] == 2
 
 
-def test_a_verdict_on_other_thresholds_does_not_hold(
-    project: Project, capsys: pytest.CaptureFixture[str]
+@pytest.fixture
+def present(project: Project, monkeypatch: pytest.MonkeyPatch) -> Project:
+    """A project whose working tree has the test data on which everything was evaluated."""
+    Path("artifacts/annotations.parquet").touch()  # only its hash is asked for
+    monkeypatch.setattr(promote, "hash_test_data", lambda *_: f"{30:064}")
+    return project
+
+
+def test_a_candidate_is_judged_again_against_the_present_champion_and_may_lose(
+    present: Project, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    release(project, 0.0, "first")
-    Path("params.yaml").write_text(f"gate: {{min_ao: 0.9}}\nregistry: {{name: {project.name}}}\n")
+    release(present, 0.0, "first")
+    release(present, 0.1, "second")
+    promote.main(["--version", "2"])
+    capsys.readouterr()
     assert promote.main(["--version", "1"]) == 2
-    assert "the thresholds in params.yaml" in capsys.readouterr().err
-    assert find_champion(project) is None
+    error = capsys.readouterr().err
+    assert "champion_ao" in error
+    assert "reports/promotion.html" in error
+    assert artifacts.read_json(PIN)["version"] == 2
+
+
+def test_a_candidate_that_passes_again_rests_on_the_new_verdict(present: Project) -> None:
+    release(present, 0.0, "first")
+    release(present, 0.01, "second")
+    promote.main(["--version", "1"])
+    store = registry.connect(config.Registry(present.name))
+    old = registry.find_version(store, 2).tags
+    assert promote.main(["--version", "2"]) == 0
+    new = registry.find_version(store, 2).tags
+    first = registry.find_version(store, 1)
+    assert old["verdict.champion_sha256"] == "None"
+    assert new["verdict.champion_sha256"] == first.sha256
+    assert new["evaluation_sha256"] != old["evaluation_sha256"]
+
+
+def test_thresholds_raised_since_are_applied(
+    present: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    release(present, 0.0, "first")
+    Path("params.yaml").write_text(f"gate: {{min_ao: 0.9}}\nregistry: {{name: {present.name}}}\n")
+    assert promote.main(["--version", "1"]) == 2
+    assert "below gate.min_ao = 0.9" in capsys.readouterr().err
+    assert find_champion(present) is None
+
+
+def test_a_test_set_that_is_newer_than_the_verdict_means_new_predictions_of_both(
+    present: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    release(present, 0.0, "first")
+    promote.main(["--version", "1"])
+    release(present, 0.05, "second")
+    measured = []
+
+    def measure(_params: object, model: Path, _tree: object, out: Path) -> tuple[Path, Path]:
+        measured.append(model.parent.name)
+        better = 0.05 if model.parent.name == "2" else 0.0
+        present.evaluate(better, "second", sequences=40)
+        out.mkdir()
+        for name in ("metrics/evaluate.json", "artifacts/predictions.parquet"):
+            (out / Path(name).name).write_bytes(Path(name).read_bytes())
+        return out / "evaluate.json", out / "predictions.parquet"
+
+    monkeypatch.setattr(promote, "measure", measure)
+    monkeypatch.setattr(promote, "hash_test_data", lambda *_: f"{40:064}")
+    assert promote.main(["--version", "2"]) == 0
+    assert sorted(measured) == ["1", "2"]
+    tags = registry.find_version(registry.connect(config.Registry(present.name)), 2).tags
+    assert tags["verdict.evaluation_data_sha256"] == f"{40:064}"
 
 
 def test_a_pin_behind_the_registry_is_refused(
@@ -101,7 +189,7 @@ def test_a_pin_behind_the_registry_is_refused(
     PIN.write_bytes(before)
     capsys.readouterr()
     assert promote.main(["--version", "2"]) == 20
-    assert "is version 1, not None as champion.json says" in capsys.readouterr().err
+    assert "is version 1, not none as champion.json says" in capsys.readouterr().err
     assert PIN.read_bytes() == before
 
 
@@ -133,9 +221,10 @@ def test_evidence_altered_in_the_registry_is_refused(
     release(project, 0.0, "first")
     store = registry.connect(config.Registry(project.name))
     run = store.home / "artifacts" / registry.find_version(store, 1).run_id / "artifacts"
-    artifacts.write_table(run / "evaluation/predictions.parquet", project.predict(0.1))
-    assert promote.main(["--version", "1"]) == 2
-    assert "the predictions" in capsys.readouterr().err
+    (stored,) = run.glob("evaluation/*/predictions.parquet")
+    artifacts.write_table(stored, project.predict(0.1))
+    assert promote.main(["--version", "1"]) == 21
+    assert "predictions.parquet no longer matches" in capsys.readouterr().err
 
 
 def test_an_unknown_version_is_answered_with_the_known_ones(

@@ -48,7 +48,7 @@ def test_an_accepted_model_becomes_a_version(
     assert metrics["ao_static"] == 0.3
     printed = capsys.readouterr().out
     for hint in ("passed", "version 1", "reports/index.html", "mlflow ui --backend-store-uri",
-                 "--host 127.0.0.1", "components.promote --version 1"):  # fmt: skip
+                 "--host 127.0.0.1", "trackline registry promote 1"):  # fmt: skip
         assert hint in printed
 
 

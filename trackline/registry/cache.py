@@ -1,0 +1,77 @@
+"""Fetched versions kept on this machine: verified again each time, usable when the registry is away."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from trackline import artifacts
+from trackline.config import Registry
+from trackline.errors import RegistryError, RegistryUnreachable
+from trackline.redaction import redact
+from trackline.registry.store import Store, connect, explaining, find_uri, locked
+from trackline.registry.versions import Version, fetch, find_version, is_intact, resolve
+
+
+def find_home() -> Path:
+    """The folder for fetched models: TRACKLINE_CACHE, or trackline/ in the user's cache folder."""
+    if given := os.environ.get("TRACKLINE_CACHE"):
+        return Path(given)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "trackline"
+
+
+def locate(reference: str, settings: Registry | None = None, root: Path = Path()) -> Path:
+    """Give the folder of a version's package, verified; `reference` as for `fetch`.
+
+    It stays in the cache. When the registry is out of reach, the reference means what it meant the
+    last time on this machine, which a line on stderr says.
+    """
+    settings = settings or Registry()
+    note = find_home() / "references" / artifacts.digest([find_uri(settings), reference])
+    try:
+        store, which = resolve(connect(settings, root, create=False), reference)
+        version = find_version(store, which)
+    except RegistryUnreachable as error:
+        return _recall(note, reference, error)
+    folder = find_home() / "models" / version.sha256
+    if not is_intact(folder / "model", version.sha256):
+        _fill(store, version, folder)
+    artifacts.write_json(note, {"version": version.version, "sha256": version.sha256})
+    return folder / "model"
+
+
+def fetch_to_cache(store: Store, number: int, root: Path) -> Path:
+    """Fetch a version into the project's cache, again when it is there; return that folder."""
+    folder = find_cache(root, number)
+    with explaining(str(folder)), locked(folder.parent):
+        fetch(store, number, folder)
+    return folder
+
+
+def find_cache(root: Path, number: int) -> Path:
+    """Where a project keeps a fetched version: its package in model/, its evidence in evaluation/."""
+    return root / "registry" / "cache" / str(number)
+
+
+def _fill(store: Store, version: Version, folder: Path) -> None:
+    with explaining(str(folder)), locked(folder.parent):
+        if not is_intact(folder / "model", version.sha256):
+            fetch(store, version.version, folder)
+
+
+def _recall(note: Path, reference: str, error: RegistryError) -> Path:
+    """What a reference meant before the registry went away; raises the error when that is unknown."""
+    if not note.is_file():
+        raise error
+    known = artifacts.read_json(note)
+    folder = find_home() / "models" / str(known["sha256"]) / "model"
+    if not is_intact(folder, known["sha256"]):
+        raise error
+    print(
+        redact(
+            f"warning: {error}; {reference} is taken to be version {known['version']} as before"
+        ),
+        file=sys.stderr,
+    )
+    return folder
