@@ -130,10 +130,11 @@ def judge_again(
     anew = {"evaluation_data_sha256", "code_sha256"} & set(changed)
     with TemporaryDirectory() as scratch:
         here = Path(scratch)
-        metrics, predictions = (folder / "evaluation" / n for n in (METRICS, PREDICTIONS))
+        measured, plots = folder / "evaluation", here / "candidate" / "plots"
         if anew:
-            metrics, predictions = measure(params, folder / "model", tree, here / "candidate")
-        outputs = gate.Outputs(here / VERDICT, tree.report)
+            measured = measure(params, folder / "model", tree, here / "candidate")
+        metrics, predictions = measured / METRICS, measured / PREDICTIONS
+        outputs = gate.Outputs(here / VERDICT, tree.report, tree.report.with_suffix(".md"))
         inputs = gate.Inputs(
             model=folder / "model",
             metrics=metrics,
@@ -143,6 +144,9 @@ def judge_again(
             champion=tree.champion,
             champion_predictions=measure_champion(params, tree, here / "champion"),
             annotations=tree.annotations,
+            curves=plots / "train.csv",  # the working tree's are of another training
+            success=plots / "success.csv",
+            precision=plots / "precision.csv",
         )
         judged = gate.gate(params, inputs, outputs)
         verdict.refuse_rejected(judged, tree.report)
@@ -151,13 +155,13 @@ def judge_again(
         registry.add_evidence(store, version, evidence, tags)
 
 
-def measure(params: config.Params, model: Path, tree: Tree, out: Path) -> tuple[Path, Path]:
-    """Evaluate a package on the working tree's test data; returns its metrics and predictions."""
+def measure(params: config.Params, model: Path, tree: Tree, out: Path) -> Path:
+    """Evaluate a package on the working tree's test data; returns the folder of the results."""
     from components import evaluate
 
     outputs = evaluate.Outputs(out / METRICS, out / PREDICTIONS, out / "plots")
     evaluate.evaluate(params, evaluate.Inputs(model, tree.annotations), outputs)
-    return outputs.metrics, outputs.predictions
+    return out
 
 
 def measure_champion(params: config.Params, tree: Tree, out: Path) -> Path | None:
@@ -174,7 +178,7 @@ def measure_champion(params: config.Params, tree: Tree, out: Path) -> Path | Non
     }
     if all(judged.get(name) == value for name, value in now.items()):
         return None
-    return measure(params, folder / "model", tree, out)[1]
+    return measure(params, folder / "model", tree, out) / PREDICTIONS
 
 
 def _name_files(folder: Path) -> Any:
