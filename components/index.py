@@ -12,11 +12,10 @@ from trackline import config
 from trackline.commandline import Parser, exit_code
 
 DESCRIPTION = """\
-Index the annotated footage: one row for each frame, whether or not it is in order.
+Index the annotated footage: one row for each frame of each target, whether or not it is in order.
 
-reads   data/ in GOT-10k's layout: {train,val,test}/SEQUENCE/ with 00000001.jpg ..., groundtruth.txt
-        (x,y,w,h a line) and, if known, absence.label, cover.label and meta_info.ini (object_class);
-        sequence folders lie loose or in *.tar shards, or both
+reads   data/ in any of the layouts got10k, lasot, trackingnet, otb, dtb70, uav123, nfs, vot, davis, mot,
+        tld, simple (docs/data.md), as loose files or *.tar shards; several data sets lie in a folder each
 writes  artifacts/annotations.parquet
 
 exit codes   0 written   3 params.yaml is wrong   10 a file or shard cannot be read   11 no sequence
@@ -25,31 +24,39 @@ exit codes   0 written   3 params.yaml is wrong   10 a file or shard cannot be r
 
 @dataclass(frozen=True)
 class Index:
-    """How much was found, split by split, and what the lists promise that was not."""
+    """How much was found, split by split, the classes that are not listed, and what lists promise."""
 
     sequences: dict[str, int]
     frames: dict[str, int]
+    layouts: dict[str, str]  # by data set
+    unlisted: dict[str, int]  # sequences by a class that data.classes does not list
     lost: tuple[str, ...]
 
 
-def index(data: Path, annotations: Path) -> Index:
+def index(data: Path, annotations: Path, settings: config.Data | None = None) -> Index:
     """Write the annotation table of the footage below `data`, ordered by split, sequence and frame.
 
-    Raises EmptyDataError when there is no sequence, DataError when a shard is damaged or unsafe.
+    Raises EmptyDataError when there is no sequence, DataError when a file is damaged or unsafe.
     """
-    import pandas as pd
     from tqdm import tqdm
 
     from trackline import artifacts
-    from trackline.data import got10k
+    from trackline.data import footage
 
-    folders = got10k.find(data)
-    bar = tqdm(folders, "index", disable=None, unit=" sequences", leave=False)
-    table = pd.concat([got10k.read(data, folder) for folder in bar], ignore_index=True)
+    settings = settings or config.Data()
+    found = footage.find(data, settings)
+    bar = tqdm(found, "index", disable=None, unit=" sequences", leave=False)
+    table = footage.join(rows for one in bar for rows in footage.read(one, settings.class_map))
     artifacts.write_table(annotations, table)
-    sequences = Counter(folder.split for folder in folders)
-    lost = got10k.find_lost(data, folders)
-    return Index(dict(sequences), dict(Counter(table["split"])), tuple(lost))
+    first = table.drop_duplicates("sequence")
+    unlisted = Counter(first["class"][~first["class"].isin(settings.classes)])
+    return Index(
+        dict(Counter(first["split"])),
+        dict(Counter(table["split"])),
+        {one.dataset: one.layout for one in found},
+        dict(unlisted.most_common()) if settings.classes else {},
+        tuple(footage.find_lost(found)),
+    )
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -74,7 +81,10 @@ def main(argv: list[str] | None = None) -> int:
 
 def _run(options: argparse.Namespace) -> None:
     params = config.load(options.params)
-    found = index(getattr(options, "data", Path(params.data.path)), options.annotations)
+    data = getattr(options, "data", Path(params.data.path))
+    found = index(data, options.annotations, params.data)
+    for dataset, layout in sorted(found.layouts.items()):
+        print(f"{dataset}: {layout}")
     for split, sequences in found.sequences.items():
         print(f"{split:<6} {sequences:>7} sequences {found.frames[split]:>9} frames")
     if found.lost:
@@ -84,6 +94,14 @@ def _run(options: argparse.Namespace) -> None:
             file=sys.stderr,
         )
         print(f"for example {found.lost[0]}; restore them or shorten the list", file=sys.stderr)
+    if found.unlisted:
+        told = ", ".join(f"{name or '(none)'} {count}" for name, count in found.unlisted.items())
+        print(
+            f"warning: classes that data.classes does not list, with sequences: {told}; ",
+            end="",
+            file=sys.stderr,
+        )
+        print("add them there, or say in data.class_map which class they are", file=sys.stderr)
     print(f"wrote {options.annotations}")
 
 

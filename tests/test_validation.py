@@ -9,7 +9,7 @@ import pytest
 
 from trackline import validation
 from trackline.config import Validate
-from trackline.data import got10k
+from trackline.data import footage
 from trackline.data.rules import RULES
 from trackline.errors import EmptyDataError, MissingFrameError, TracklineError
 from trackline.validation import Verdict
@@ -20,8 +20,7 @@ EVIL = "<script>alert(1)</script>"
 @pytest.fixture(scope="module")
 def table(world: Path) -> pd.DataFrame:
     """The sound table of the miniature world, in order."""
-    folders = got10k.find(world)
-    return pd.concat([got10k.read(world, folder) for folder in folders], ignore_index=True)
+    return footage.read_all(world)
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +77,8 @@ def test_every_violation_is_quarantined_and_three_are_shown(
     assert len(boxes.examples) == 3
     listed = bad.quarantine[bad.quarantine["rule"] == "boxes are positive"]
     assert listed["frame"].tolist() == [0, 1, 2, 3, 4, 5]
-    assert listed["source"].iloc[2].endswith("groundtruth.txt:3")
+    assert listed["source"].iloc[2].endswith("groundtruth.txt")
+    assert listed["line"].iloc[2] == 3
     assert listed["why"].str.startswith("the box x,y,w,h of a visible target").all()
 
 

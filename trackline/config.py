@@ -11,15 +11,47 @@ from trackline import records
 from trackline.errors import ConfigError
 from trackline.records import Count, Difference, Fraction, Natural, NonNegative, Range
 
+Layout = Literal[
+    "auto", "got10k", "lasot", "trackingnet", "otb", "dtb70", "uav123", "nfs", "vot", "davis", "mot",
+    "tld", "simple",
+]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Shares:
+    """How footage whose layout names no split is spread over the splits."""
+
+    train: NonNegative = 0.8
+    val: NonNegative = 0.1
+    test: NonNegative = 0.1
+
+    def __post_init__(self) -> None:
+        if self.train + self.val + self.test <= 0:
+            raise ConfigError(
+                "data.split leaves nothing for any split; give train, val or test a share"
+            )
+
 
 @dataclass(frozen=True)
 class Data:
-    """Where the annotated footage lies and what it shows."""
+    """Where the annotated footage lies and what it shows.
+
+    `class_map` gives classes to what a layout calls otherwise or not at all: the first pattern that fits
+    DATA_SET/SEQUENCE, SEQUENCE or the layout's own class decides.
+    """
 
     path: str = "data"
+    layout: Layout = "auto"
     classes: tuple[str, ...] = ()
+    class_map: dict[str, str] = field(default_factory=dict)
+    split: Shares = Shares()
 
     def __post_init__(self) -> None:
+        if self.classes and (unknown := sorted(set(self.class_map.values()) - set(self.classes))):
+            raise ConfigError(
+                f"data.class_map names {unknown[0]!r}, which data.classes does not list; "
+                "add it there or correct the map"
+            )
         if len(set(self.classes)) != len(self.classes):
             raise ConfigError(f"data.classes names a class twice: {', '.join(self.classes)}")
 

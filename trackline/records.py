@@ -74,7 +74,13 @@ def plain(record: Any) -> dict[str, Any]:
     }
 
 
-def _convert(hint: Any, value: Any, where: str) -> Any:
+def _mapping(hint: Any, value: Any, where: str) -> dict[str, Any]:
+    if not isinstance(value, Mapping):
+        raise ConfigError(f"{where} is {value!r}; it must be a mapping of names to values")
+    return {str(k): _convert(hint, v, f"{where}.{k}") for k, v in value.items()}
+
+
+def _convert(hint: Any, value: Any, where: str) -> Any:  # noqa: PLR0911 (a kind a line)
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin is Annotated:
         return _within(_convert(arguments[0], value, where), arguments[1], where)
@@ -86,6 +92,8 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
         if not isinstance(value, list | tuple):
             raise ConfigError(f"{where} is {value!r}; it must be a list")
         return tuple(_convert(arguments[0], v, f"{where}[{i}]") for i, v in enumerate(value))
+    if origin is dict:
+        return _mapping(arguments[1], value, where)
     if dataclasses.is_dataclass(hint):
         return parse(typing.cast(type[Any], hint), value, where)
     return _scalar(hint, value, where)

@@ -17,15 +17,15 @@ import numpy as np
 from trackline import config, records
 from trackline.data import images, rules
 from trackline.data.frames import Frames
-from trackline.data.got10k import SPLITS
 from trackline.data.rules import Facts, Rule, Values
 from trackline.data.table import Sequence, iterate
+from trackline.data.tree import SPLITS
 from trackline.errors import DataError, EmptyDataError, TracklineError
 
 if TYPE_CHECKING:
     import pandas as pd
 
-QUARANTINE = ("sequence", "frame", "source", "rule", "value", "why")
+QUARANTINE = ("sequence", "frame", "source", "line", "rule", "value", "why")
 EXAMPLES = 3  # of each broken rule, in words
 PICTURED = 6  # sequences of each split in the report,
 STRIP = (0.0, 0.33, 0.67, 1.0)  # seen at these moments
@@ -207,12 +207,12 @@ def _list_violations(
 
     parts = [
         facts.units[f.rule.unit]
-        .loc[broken[f.rule.name].index, ["sequence", "frame", "source"]]
+        .loc[broken[f.rule.name].index, ["sequence", "frame", "source", "line"]]
         .assign(rule=f.rule.name, value=broken[f.rule.name], why=f"{f.reason}; {f.rule.remedy}")
         for f in findings
     ]
     listed = pd.concat(parts, ignore_index=True)
-    return listed.astype(dict.fromkeys(QUARANTINE, "str") | {"frame": "int32"})
+    return listed.astype(dict.fromkeys(QUARANTINE, "str") | {"frame": "int32", "line": "int32"})
 
 
 def _tell(finding: Finding) -> dict[str, Any]:

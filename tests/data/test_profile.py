@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from trackline.config import Drift
-from trackline.data import got10k, profile
+from trackline.data import footage, profile
 from trackline.data.profile import FEATURES
 from trackline.errors import DataError, EmptyDataError
 
@@ -17,8 +17,7 @@ from trackline.errors import DataError, EmptyDataError
 @pytest.fixture(scope="module")
 def table(world: Path) -> pd.DataFrame:
     """The miniature world's table."""
-    folders = got10k.find(world)
-    return pd.concat([got10k.read(world, folder) for folder in folders], ignore_index=True)
+    return footage.read_all(world)
 
 
 def measure(table: pd.DataFrame, root: Path) -> pd.Series[float]:

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from trackline.config import Validate
-from trackline.data import got10k, images
+from trackline.data import footage, images
 from trackline.data.rules import RULES, Facts, Rule, Values
 from trackline.errors import (
     BoxError,
@@ -29,8 +29,7 @@ Change = Callable[[pd.DataFrame], pd.DataFrame]
 @pytest.fixture(scope="module")
 def sound(world: Path) -> pd.DataFrame:
     """The sound table of the miniature world, in order."""
-    folders = got10k.find(world)
-    return pd.concat([got10k.read(world, folder) for folder in folders], ignore_index=True)
+    return footage.read_all(world)
 
 
 @pytest.fixture
@@ -105,7 +104,7 @@ def get_rule(name: str) -> Rule:
         (copy_row, "each frame occurs once", ValidationError),
         (put(-1, "bytes"), "each annotated frame has an image", MissingFrameError),
         (put(("no.jpg", -1, 9), *PLACE), "each annotated frame has an image", MissingFrameError),
-        (put("groundtruth.txt", "source"), "each image has an annotation", MissingFrameError),
+        (put(0, "line"), "each image has an annotation", MissingFrameError),
         (drop_row, "frames are contiguous", ValidationError),
         (cut_image, "each image decodes", CorruptImageError),
         (put(0, "bytes"), "each image decodes", CorruptImageError),

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from trackline.data import got10k
+from trackline.data import footage
 from trackline.data.frames import Frames
 from trackline.data.table import BOX, COLUMNS
 from trackline.evaluation import baselines, metrics
@@ -111,7 +111,7 @@ def test_an_opencv_without_csrt_is_said_and_survived(
 
 
 def test_all_baselines_run_on_the_demo_world(world: Path) -> None:
-    table = pd.concat(got10k.read(world, folder) for folder in got10k.find(world))
+    table = footage.read_all(world)
     classes = tuple(sorted(table["class"].unique()))
     scores, matched = baselines.run_baselines(table, Frames(world), "test", classes)
     assert "static_box" in matched

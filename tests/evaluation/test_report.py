@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from trackline.data import got10k
+from trackline.data import footage
 from trackline.data.frames import decode, read_bytes
 from trackline.evaluation import metrics, report, strips
 from trackline.evaluation.report import Inputs
@@ -53,7 +53,7 @@ def perturb(truth: pd.DataFrame, classes: tuple[str, ...], seed: int) -> pd.Data
 
 @pytest.fixture(scope="module")
 def inputs(world: Path) -> Inputs:
-    table = pd.concat(got10k.read(world, folder) for folder in got10k.find(world))
+    table = footage.read_all(world)
     truth = table[table["split"] == "test"]
     classes = tuple(sorted(table["class"].unique()))
     matched = metrics.match(truth, perturb(truth, classes, seed=0))

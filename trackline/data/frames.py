@@ -13,6 +13,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from trackline.data import videos
 from trackline.data.table import Sequence
 from trackline.errors import CorruptImageError, MissingFrameError
 
@@ -20,7 +21,13 @@ Image = np.ndarray[Any, Any]
 
 
 def read_bytes(root: Path, image: str, offset: int, length: int) -> bytes:
-    """Read one encoded image; `image` is relative to `root`, SHARD.tar/MEMBER inside a shard."""
+    """Read one encoded image; `image` is relative to `root`, SHARD.tar/MEMBER inside a shard.
+
+    A frame of a video, VIDEO/NUMBER with its time stamp for an offset, is encoded for the occasion.
+    """
+    if in_video := videos.split_name(image):
+        frame = videos.read_frame(root / in_video[0], in_video[1], offset)
+        return encode(frame, cv2.IMWRITE_JPEG_QUALITY, 95)
     if offset < 0:
         return (root / image).read_bytes()
     shard = image[: image.index(".tar/") + 4]
@@ -29,6 +36,11 @@ def read_bytes(root: Path, image: str, offset: int, length: int) -> bytes:
         return os.pread(handle, length, offset)
     finally:
         os.close(handle)
+
+
+def encode(image: Image, *options: int) -> bytes:
+    """Encode an image uint8 [height, width, 3], RGB, as JPEG."""
+    return cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), options)[1].tobytes()
 
 
 def decode(data: bytes, name: str) -> Image:
@@ -62,11 +74,11 @@ class Frames:
         return image
 
     def _load(self, sequence: Sequence, frame: int) -> Image:
-        name = sequence.images[frame]
+        name, offset = sequence.images[frame], int(sequence.offsets[frame])
         try:
-            data = read_bytes(
-                self.root, name, int(sequence.offsets[frame]), int(sequence.lengths[frame])
-            )
+            if in_video := videos.split_name(name):
+                return videos.read_frame(self.root / in_video[0], in_video[1], offset)
+            data = read_bytes(self.root, name, offset, int(sequence.lengths[frame]))
         except (FileNotFoundError, NotADirectoryError):
             raise MissingFrameError(
                 f"{self.root / name} is annotated but does not exist; restore it or index again"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import struct
 from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import blake2b
 from io import BytesIO
 from multiprocessing.pool import ThreadPool
@@ -17,6 +18,7 @@ from PIL import Image, UnidentifiedImageError
 from PIL.ContainerIO import ContainerIO
 from tqdm import tqdm
 
+from trackline.data import videos
 from trackline.data.frames import read_bytes
 from trackline.data.shards import Entry
 
@@ -24,6 +26,7 @@ SUFFIXES = (".jpg", ".jpeg", ".png")
 FORMATS = ("JPEG", "PNG")
 MISSING = "the file does not exist"
 ORIENTATION, TURNED = 0x0112, (5, 6, 7, 8)  # the EXIF tag, and its values that swap the sides
+MOST_PIXELS = 100_000_000  # of an image; more is a decompression bomb
 BROKEN = (OSError, SyntaxError, ValueError, struct.error, Image.DecompressionBombError)
 
 
@@ -40,6 +43,8 @@ class Checks:
 
 def read_size(root: Path, entry: Entry) -> tuple[int, int]:
     """Read width and height in pixels from the header, turned as decoders turn it; (0, 0) without one."""
+    if in_video := videos.split_name(entry.path):
+        return _read_video_size(root, in_video[0])
     with (root / entry.container).open("rb") as file:
         source = file if entry.offset < 0 else ContainerIO(file, entry.offset, entry.bytes)
         try:
@@ -49,6 +54,11 @@ def read_size(root: Path, entry: Entry) -> tuple[int, int]:
         except BROKEN:
             return 0, 0
     return (height, width) if turned else (width, height)
+
+
+@lru_cache(maxsize=1)  # frames of one video come one after another
+def _read_video_size(root: Path, video: str) -> tuple[int, int]:
+    return videos.read_size(root, video)
 
 
 def check(root: Path, table: pd.DataFrame) -> Checks:

@@ -12,9 +12,9 @@ import numpy as np
 import pandas as pd
 
 from trackline.config import Validate
-from trackline.data.got10k import SPLITS
 from trackline.data.images import MISSING, Checks
 from trackline.data.table import BOX
+from trackline.data.tree import SPLITS
 from trackline.errors import (
     BoxError,
     ClassError,
@@ -42,7 +42,7 @@ class Facts:
     def units(self) -> dict[Unit, pd.DataFrame]:
         """What can break a rule, one row each, with sequence, frame and source to find it by."""
         first = self.table.drop_duplicates("sequence", ignore_index=True)
-        splits = pd.DataFrame({"sequence": "", "frame": -1, "source": list(SPLITS)})
+        splits = pd.DataFrame({"sequence": "", "frame": -1, "source": list(SPLITS), "line": 0})
         return {"frame": self.table, "sequence": first, "split": splits}
 
     @cached_property
@@ -52,8 +52,8 @@ class Facts:
 
     @cached_property
     def annotated(self) -> Mask:
-        """Frames with a line in the annotation file: their source ends in its number."""
-        return self.table["source"].str.contains(r":\d+$")
+        """Frames with a line in the annotation file."""
+        return self.table["line"] > 0
 
     @cached_property
     def finite(self) -> Mask:
@@ -112,7 +112,8 @@ def find_corrupt(facts: Facts) -> Values:
 def find_not_finite(facts: Facts) -> Values:
     """Boxes that are not four finite numbers."""
     bad = facts.annotated & facts.table["visible"] & ~facts.finite
-    return _tell_boxes(facts, bad) + " (" + facts.table["source"][bad] + ")"
+    where = facts.table["source"][bad] + ":" + facts.table["line"][bad].astype("str")
+    return _tell_boxes(facts, bad) + " (" + where + ")"
 
 
 def find_not_positive(facts: Facts) -> Values:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from tqdm import tqdm
 from trackline.errors import DataError
 
 BLOCK = tarfile.BLOCKSIZE
+CACHED = re.compile(r"/files/md5/[0-9a-f]{2}/[0-9a-f]{30}")  # DVC may link to its cache
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +39,12 @@ class Entry:
 def find(root: Path, folder: str) -> list[Entry]:
     """List every file below root/folder by path, the members of a shard in place of the shard.
 
-    Hidden files are left out. Raises DataError for a shard that is damaged or unsafe.
+    Hidden files and DVC's pointers are left out. Raises DataError for a shard that is damaged or unsafe,
+    and for a link that leads out of root other than into DVC's cache.
     """
-    paths = sorted(_walk(root / folder))
+    paths = sorted(_walk(root, root / folder))
     entries = []
-    for path in tqdm(paths, f"list {folder}", disable=None, unit=" files", leave=False):
+    for path in tqdm(paths, f"list {folder or root}", disable=None, unit=" files", leave=False):
         name = path.relative_to(root).as_posix()
         if path.suffix == ".tar":
             entries += index(path, name)
@@ -67,10 +70,35 @@ def index(shard: Path, name: str) -> list[Entry]:
     return [entry for entry in entries if not PurePosixPath(entry.path).name.startswith(".")]
 
 
-def _walk(folder: Path) -> Iterator[Path]:
+def _walk(root: Path, folder: Path) -> Iterator[Path]:
+    """List plain files, following only links that stay inside; a loop of links ends where it closes."""
+    real, seen = root.resolve(), set()
     for parent, folders, files in os.walk(folder, followlinks=True):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        yield from (Path(parent, name) for name in files if not name.startswith("."))
+        home = Path(parent).resolve()
+        if home in seen:
+            folders[:] = []
+            continue
+        seen.add(home)
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in (*folders, *files):
+            _check_link(real, Path(parent, name))
+        shown = (name for name in files if not name.startswith(".") and not name.endswith(".dvc"))
+        yield from (path for name in shown if _is_plain(path := Path(parent, name)))
+
+
+def _check_link(root: Path, path: Path) -> None:
+    if not path.is_symlink():
+        return
+    target = path.resolve()
+    if not target.is_relative_to(root) and not CACHED.search(target.as_posix()):
+        raise DataError(
+            f"{path} is a link that leads out of the data folder, to {target}; "
+            "copy what it points at, or mount it in its place"
+        )
+
+
+def _is_plain(path: Path) -> bool:
+    return path.is_file()  # not a pipe, a socket, a device or a link to nothing
 
 
 def _entry(member: tarfile.TarInfo, shard: str) -> Entry:

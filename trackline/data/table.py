@@ -13,11 +13,12 @@ import pandas as pd
 from trackline.errors import DataError
 
 COLUMNS = {
+    "dataset": "str",  # the folder below the data folder, or the data folder itself
     "split": "str",  # train, val or test
     "sequence": "str",  # unique over all splits
     "frame": "int32",  # 0 for the first frame of the sequence
-    "image": "str",  # path below the data folder; inside a shard: SHARD.tar/MEMBER
-    "offset": "int64",  # where the image starts in its shard; -1 for a loose file
+    "image": "str",  # path below the data folder: FILE, SHARD.tar/MEMBER or VIDEO/NUMBER
+    "offset": "int64",  # where it starts in its shard, its microsecond in its video; -1 for a loose file
     "bytes": "int64",  # length of the encoded image; -1 when there is none
     "width": "int32",  # of the image, in pixels, from its header; 0 when it has no readable one
     "height": "int32",
@@ -28,7 +29,11 @@ COLUMNS = {
     "visible": "bool",  # false: the target is absent, its box means nothing
     "cover": "float64",  # visible share of the target, NaN when unknown
     "class": "str",
-    "source": "str",  # annotation file and line, for messages
+    "source": "str",  # annotation file
+    "line": "int32",  # and the line in it; 0 for an image without one
+    "stated_width": "int32",  # of the images, says a meta file; 0 when none does
+    "stated_height": "int32",
+    "stated_frames": "int32",  # of the footage, likewise
 }
 BOX = ["x", "y", "w", "h"]
 
@@ -46,6 +51,7 @@ class Sequence:
     sizes_wh: np.ndarray[Any, Any]
     boxes_xywh: np.ndarray[Any, Any]
     visible: np.ndarray[Any, Any]
+    dataset: str = ""
 
     def __len__(self) -> int:
         return len(self.images)
@@ -78,4 +84,5 @@ def iterate(table: pd.DataFrame, split: str) -> Iterator[Sequence]:
             sizes_wh=rows[["width", "height"]].to_numpy(),
             boxes_xywh=rows[BOX].to_numpy(dtype=np.float64),
             visible=rows["visible"].to_numpy(dtype=bool),
+            dataset=str(rows["dataset"].iloc[0]),
         )

@@ -11,7 +11,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from trackline.data import got10k
+from trackline.data import footage
+from trackline.data.layouts.text import parse_boxes
 from trackline.data.table import BOX, COLUMNS
 from trackline.errors import DataError, EmptyDataError
 
@@ -33,7 +34,7 @@ def write_sequence(
 
 
 def read(root: Path) -> pd.DataFrame:
-    return pd.concat([got10k.read(root, folder) for folder in got10k.find(root)])
+    return footage.read_all(root)
 
 
 THREE = "1,2,3,4\n5,6,7,8\n9,10,11,12\n"
@@ -50,7 +51,9 @@ def test_a_sequence_becomes_one_row_a_frame(tmp_path: Path) -> None:
     assert table["visible"].tolist() == [True, False, True]
     assert table["cover"].tolist() == [1, 0, 0.5]
     assert table["image"].iloc[1] == "train/a/00000002.jpg"
-    assert table["source"].iloc[1] == "train/a/groundtruth.txt:2"
+    assert set(table["source"]) == {"train/a/groundtruth.txt"}
+    assert table["line"].tolist() == [1, 2, 3]
+    assert table[["stated_width", "stated_height"]].to_numpy().tolist() == [[64, 48]] * 3
     assert set(table["width"]) == {64}
     assert set(table["height"]) == {48}
     assert set(table["class"]) == {"bird"}
@@ -73,30 +76,30 @@ def test_the_same_sequence_reads_the_same_from_a_shard(tmp_path: Path) -> None:
     loose, packed = read(tmp_path / "loose"), read(tmp_path / "packed")
 
     assert packed["image"].iloc[0] == "train/s.tar/a/00000001.jpg"
-    assert packed["source"].iloc[0] == "train/s.tar/a/groundtruth.txt:1"
+    assert packed["source"].iloc[0] == "train/s.tar/a/groundtruth.txt"
     assert (packed["offset"] > 0).all()
-    place = ["image", "offset", "source"]
+    place = ["dataset", "image", "offset", "source"]
     pd.testing.assert_frame_equal(packed.drop(columns=place), loose.drop(columns=place))
 
 
 def test_rows_are_ordered_by_split_and_sequence(tmp_path: Path) -> None:
     for name in ("val/a", "train/b", "train/a", "test/c"):
         write_sequence(tmp_path / name, THREE)
-    order = [(folder.split, folder.name) for folder in got10k.find(tmp_path)]
+    order = [(found.clip.split, found.clip.name) for found in footage.find(tmp_path)]
     assert order == [("test", "c"), ("train", "b"), ("train", "train-a"), ("val", "val-a")]
 
 
 @pytest.mark.parametrize("separator", [",", " ", "\t", ", ", "  "])
 def test_commas_blanks_and_tabs_separate(separator: str) -> None:
     text = separator.join(["1.5", "2", "3", "4"])
-    assert got10k.parse_boxes(text + "\r\n").tolist() == [[1.5, 2, 3, 4]]
+    assert parse_boxes(text + "\r\n").tolist() == [[1.5, 2, 3, 4]]
 
 
 @pytest.mark.parametrize(
     "line", ["1,2,3", "1,2,3,4,5,6,7,8", "a,b,c,d", "", "1,2,,4", "NaN,NaN,NaN,NaN"]
 )
 def test_a_line_that_is_not_four_numbers_keeps_its_place(line: str) -> None:
-    boxes = got10k.parse_boxes(f"1,2,3,4\n{line}\n5,6,7,8\n\n")
+    boxes = parse_boxes(f"1,2,3,4\n{line}\n5,6,7,8\n\n")
     assert np.isnan(boxes[1]).all()
     assert boxes[[0, 2]].tolist() == [[1, 2, 3, 4], [5, 6, 7, 8]]
 
@@ -120,7 +123,7 @@ def test_an_image_without_annotation_has_no_box_and_no_line(tmp_path: Path) -> N
     row = read(tmp_path).iloc[1]
     assert row["bytes"] > 0
     assert row[BOX].isna().all()
-    assert row["source"] == "train/a/groundtruth.txt"
+    assert row["line"] == 0
 
 
 @pytest.mark.parametrize("first", [0, 1, 15])
@@ -167,17 +170,17 @@ def test_an_image_without_a_number_is_refused(tmp_path: Path) -> None:
     folder = write_sequence(tmp_path / "train/a", THREE)
     (folder / "cover.jpg").touch()
     with pytest.raises(DataError, match=r"cover\.jpg has no frame number"):
-        got10k.find(tmp_path)
+        footage.find(tmp_path)
 
 
 @pytest.mark.parametrize("split", ["", "train", "train/empty", "holdout/a"])
 def test_no_sequence_is_an_error_of_its_own(tmp_path: Path, split: str) -> None:
     (tmp_path / split).mkdir(parents=True, exist_ok=True)
     with pytest.raises(EmptyDataError, match="holds no sequence"):
-        got10k.find(tmp_path)
+        footage.find(tmp_path)
 
 
 def test_sequences_that_a_list_promises_are_missed(tmp_path: Path) -> None:
     write_sequence(tmp_path / "train/a", THREE)
     (tmp_path / "train/list.txt").write_text("a\nb\n")
-    assert got10k.find_lost(tmp_path, got10k.find(tmp_path)) == ["train/b"]
+    assert footage.find_lost(footage.find(tmp_path)) == ["train/b"]
