@@ -20,7 +20,7 @@ from typing import Any
 
 from trackline import champion, config
 from trackline.commandline import Parser, exit_code
-from trackline.errors import GateRefused
+from trackline.errors import GateRefused, MissingFrameError
 
 METRICS, PREDICTIONS, VERDICT = "evaluate.json", "predictions.parquet", "gate.json"
 
@@ -105,7 +105,13 @@ def hash_test_data(params: config.Params, tree: Tree) -> str:
     from trackline.data.frames import hash_frames
 
     sequences = table.iterate(table.read(tree.annotations), params.evaluate.split)
-    return hash_frames(Path(params.data.path), list(sequences))
+    try:
+        return hash_frames(Path(params.data.path), list(sequences))
+    except OSError as error:
+        raise MissingFrameError(
+            f"the test data below {params.data.path} cannot be read ({error}); run dvc pull data.dvc, or "
+            f"remove {tree.annotations} to rely on the data that the verdict names"
+        ) from None
 
 
 def judge_again(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from components import gate, promote, register
+from tests.components.conftest import annotate
 from trackline import artifacts, champion, cli, config, registry
 
 if TYPE_CHECKING:
@@ -100,6 +101,7 @@ def test_a_verdict_against_an_earlier_champion_needs_the_test_data_to_be_judged_
     release(project, 0.0, "first")
     release(project, 0.05, "second")
     promote.main(["--version", "2"])
+    Path("artifacts/annotations.parquet").unlink()
     capsys.readouterr()
     assert promote.main(["--version", "1"]) == 2
     error = capsys.readouterr().err
@@ -108,19 +110,11 @@ def test_a_verdict_against_an_earlier_champion_needs_the_test_data_to_be_judged_
     assert artifacts.read_json(PIN)["version"] == 2
 
 
-@pytest.fixture
-def present(project: Project, monkeypatch: pytest.MonkeyPatch) -> Project:
-    """A project whose working tree has the test data on which everything was evaluated."""
-    Path("artifacts/annotations.parquet").touch()  # only its hash is asked for
-    monkeypatch.setattr(promote, "hash_test_data", lambda *_: f"{30:064}")
-    return project
-
-
 def test_a_candidate_is_judged_again_against_the_present_champion_and_may_lose(
-    present: Project, capsys: pytest.CaptureFixture[str]
+    project: Project, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    release(present, 0.0, "first")
-    release(present, 0.1, "second")
+    release(project, 0.0, "first")
+    release(project, 0.1, "second")
     promote.main(["--version", "2"])
     capsys.readouterr()
     assert promote.main(["--version", "1"]) == 2
@@ -130,11 +124,11 @@ def test_a_candidate_is_judged_again_against_the_present_champion_and_may_lose(
     assert artifacts.read_json(PIN)["version"] == 2
 
 
-def test_a_candidate_that_passes_again_rests_on_the_new_verdict(present: Project) -> None:
-    release(present, 0.0, "first")
-    release(present, 0.01, "second")
+def test_a_candidate_that_passes_again_rests_on_the_new_verdict(project: Project) -> None:
+    release(project, 0.0, "first")
+    release(project, 0.01, "second")
     promote.main(["--version", "1"])
-    store = registry.connect(config.Registry(present.name))
+    store = registry.connect(config.Registry(project.name))
     old = registry.find_version(store, 2).tags
     assert promote.main(["--version", "2"]) == 0
     new = registry.find_version(store, 2).tags
@@ -145,37 +139,37 @@ def test_a_candidate_that_passes_again_rests_on_the_new_verdict(present: Project
 
 
 def test_thresholds_raised_since_are_applied(
-    present: Project, capsys: pytest.CaptureFixture[str]
+    project: Project, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    release(present, 0.0, "first")
-    Path("params.yaml").write_text(f"gate: {{min_ao: 0.9}}\nregistry: {{name: {present.name}}}\n")
+    release(project, 0.0, "first")
+    Path("params.yaml").write_text(f"gate: {{min_ao: 0.9}}\nregistry: {{name: {project.name}}}\n")
     assert promote.main(["--version", "1"]) == 2
     assert "below gate.min_ao = 0.9" in capsys.readouterr().err
-    assert find_champion(present) is None
+    assert find_champion(project) is None
 
 
 def test_a_test_set_that_is_newer_than_the_verdict_means_new_predictions_of_both(
-    present: Project, monkeypatch: pytest.MonkeyPatch
+    project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    release(present, 0.0, "first")
+    release(project, 0.0, "first")
     promote.main(["--version", "1"])
-    release(present, 0.05, "second")
+    release(project, 0.05, "second")
     measured = []
 
     def measure(_params: object, model: Path, _tree: object, out: Path) -> Path:
         measured.append(model.parent.name)
         better = 0.05 if model.parent.name == "2" else 0.0
-        present.evaluate(better, "second", sequences=40)
+        project.evaluate(better, "second", sequences=40)
         out.mkdir()
         for name in ("metrics/evaluate.json", "artifacts/predictions.parquet"):
             (out / Path(name).name).write_bytes(Path(name).read_bytes())
         return out
 
     monkeypatch.setattr(promote, "measure", measure)
-    monkeypatch.setattr(promote, "hash_test_data", lambda *_: f"{40:064}")
+    artifacts.write_table(Path("artifacts/annotations.parquet"), annotate(40))
     assert promote.main(["--version", "2"]) == 0
     assert sorted(measured) == ["1", "2"]
-    tags = registry.find_version(registry.connect(config.Registry(present.name)), 2).tags
+    tags = registry.find_version(registry.connect(config.Registry(project.name)), 2).tags
     assert tags["verdict.evaluation_data_sha256"] == f"{40:064}"
 
 
