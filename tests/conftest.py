@@ -45,7 +45,7 @@ def miniature(world: Path) -> config.Params:
     )
     train = dataclasses.replace(
         params.train, epochs=2, samples_per_epoch=16, batch=8, ema=0.5, keep_start_epoch=1,
-        keep_warmup_epochs=0, lr=3e-3,
+        keep_warmup_epochs=0, lr=3e-3, history_start_epoch=1,
     )  # fmt: skip
     data = dataclasses.replace(params.data, path=str(world))
     evaluate = dataclasses.replace(params.evaluate, csrt=False, bootstrap=200)

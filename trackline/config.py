@@ -274,7 +274,10 @@ class Train:
     samples_per_epoch: Count = 60_000
     batch: Count = 32
     search_frames: Count = 5
+    history_start_epoch: Natural = 0
     max_gap: Count = 70
+    optimiser: Literal["adamw", "muon"] = "adamw"
+    muon_lr: Annotated[float, Range(1e-8, 1)] = 0.02
     lr: Annotated[float, Range(1e-8, 1)] = 1e-4
     backbone_lr_scale: NonNegative = 1.0
     weight_decay: NonNegative = 1e-4

@@ -81,6 +81,14 @@ def test_the_target_is_in_its_crops(sampler: ClipSampler) -> None:
     assert ((centres > 0) & (centres < 1)).all()
 
 
+def test_clips_have_one_search_frame_until_the_history_starts(sampler: ClipSampler) -> None:
+    start = replace(sampler.train, search_frames=2, history_start_epoch=3)
+    sampler = ClipSampler(
+        [s for s, _ in sampler.usable], sampler.frames, list(sampler.labels), sampler.model, start
+    )
+    assert [len(sampler(epoch, 0).searches_thw3) for epoch in (0, 2, 3, 9)] == [1, 1, 2, 2]
+
+
 def test_a_clip_follows_from_its_number_alone(sampler: ClipSampler) -> None:
     first, again, other = sampler(1, 5), sampler(1, 5), sampler(2, 5)
     for a, b in zip(first, again, strict=True):

@@ -19,9 +19,12 @@ def fit(trainer: Trainer, loader: ClipLoader) -> None:
     trainer.fit(loader, lambda trainer: None)
 
 
-def test_the_losses_of_one_batch_fall(make_trainer: MakeTrainer, loader: ClipLoader) -> None:
+@pytest.mark.parametrize("optimiser", ["adamw", "muon"])
+def test_the_losses_of_one_batch_fall(
+    optimiser: str, make_trainer: MakeTrainer, loader: ClipLoader
+) -> None:
     plain = config.Augment(grey=0, flip=0, brightness=0, colour=0, distractors=0)
-    trainer = make_trainer(augment=plain)
+    trainer = make_trainer(augment=plain, optimiser=optimiser)
     (batch,) = loader(0, 8)
     trainer.network.train()
     losses = torch.stack([trainer.step(batch, keep=1.0) for _ in range(120)])
@@ -73,6 +76,22 @@ def test_a_frozen_backbone_stays_as_it_was(make_trainer: MakeTrainer, loader: Cl
     fit(trainer, loader)
     assert torch.equal(frozen, backbone)
     assert not torch.equal(free, head)
+
+
+def test_muon_steps_as_far_in_every_direction_of_a_matrix(
+    make_trainer: MakeTrainer, loader: ClipLoader
+) -> None:
+    """The singular values of an orthogonalised update are alike, but for the very smallest."""
+    trainer = make_trainer(optimiser="muon", muon_lr=0.02, weight_decay=0)
+    weight = trainer.network.get_parameter(QKV)
+    before = weight.detach().clone()
+    trainer.network.train()
+    for group in trainer.optimiser.param_groups:
+        group["lr"] = group["base_lr"]
+    trainer.step(next(iter(loader(0, 8))), keep=1.0)
+    values = torch.linalg.svdvals(weight.detach() - before) / (0.02 * 3**0.5)  # √(rows / columns)
+    assert values.max() < 1.3
+    assert (values > 0.6).float().mean() > 0.8
 
 
 def test_biases_and_norms_are_not_decayed(miniature: config.Params) -> None:

@@ -48,7 +48,8 @@ class ClipSampler:
         """Draw clip number `index` of an epoch."""
         rng = np.random.default_rng((self.train.seed, epoch, index))
         sequence, usable = self.usable[rng.integers(len(self.usable))]
-        chosen = draw_frames(rng, usable, self.train.search_frames + 1, self.train.max_gap)
+        searches = self.train.search_frames if epoch >= self.train.history_start_epoch else 1
+        chosen = draw_frames(rng, usable, searches + 1, self.train.max_gap)
         template, template_box = self._crop(sequence, chosen[0], None)
         crops = [self._crop(sequence, frame, rng) for frame in chosen[1:]]
         return Clip(

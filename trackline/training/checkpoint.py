@@ -99,7 +99,8 @@ def _collect(trainer: Trainer) -> Tensors:
     if trainer.average is not None:
         tensors |= {f"average.{k}": v for k, v in trainer.average.state_dict().items()}
     for index, state in trainer.optimiser.state_dict()["state"].items():
-        tensors |= {f"optimiser.{index}.{k}": v for k, v in state.items()}
+        held = {k: v for k, v in state.items() if isinstance(v, torch.Tensor)}
+        tensors |= {f"optimiser.{index}.{k}": v for k, v in held.items()}
     tensors["sums"] = trainer.sums
     tensors["random.augmenter"] = trainer.augmenter.get_state()
     tensors["random.torch"] = torch.get_rng_state()
