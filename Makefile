@@ -1,5 +1,5 @@
 # Everything a person or a CI does here. `make run` and `make test` set themselves up.
-.PHONY: run test lint demo lock parity clean
+.PHONY: run test sabotage lint demo lock parity clean
 .DELETE_ON_ERROR:
 
 PYTHON ?= python3
@@ -18,6 +18,11 @@ run: $(READY)  ## the pipeline: validated data to a gated, registered model and 
 
 test: $(READY)  ## the test suite, a miniature pipeline in it
 	@python -m pytest
+
+RUN ?= .
+SEEDS ?= 0
+sabotage: $(READY)  ## runs that must be refused, and the score; on the model of the run in RUN; SEEDS=10 trains anew
+	@RUN="$(abspath $(RUN))" SEEDS=$(SEEDS) python -m pytest tests/sabotage
 
 lint: $(READY)  ## style and types
 	@ruff check .

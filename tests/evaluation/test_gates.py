@@ -242,6 +242,9 @@ def test_predictions_must_be_whole_and_follow_from_their_boxes() -> None:
     assert judge(weigh(whole, truth=truth), THRESHOLDS)["passed"]
     cut = judge(weigh(whole[whole["sequence"] != "seq-03"], truth=truth), THRESHOLDS)
     assert "6 of 180 annotated frames have no prediction" in check(cut, "predictions_whole")["why"]
+    broken = whole.assign(x=whole["x"].where(whole["sequence"] != "seq-03"))
+    nothing = check(judge(weigh(broken, truth=truth), THRESHOLDS), "predictions_whole")
+    assert "6 boxes are not numbers, the first is of seq-03/0" in nothing["why"]
     better = whole.assign(iou=np.minimum(1, whole["iou"] + 0.1))
     edited = judge(weigh(better, truth=truth), THRESHOLDS)
     assert "do not follow from their boxes" in check(edited, "predictions_whole")["why"]
@@ -262,12 +265,12 @@ def test_a_slice_surely_below_its_floor_fails_and_is_named() -> None:
 
 def test_a_slice_that_lost_against_the_champion_fails_though_the_mean_did_not() -> None:
     truth, worse = annotate(small=8), predict(shift=0.03)
-    worse.loc[worse["sequence"] < "seq-08", "iou"] -= 0.1
+    worse.loc[worse["sequence"] < "seq-08", "iou"] -= 0.15
     champion = Champion(3, box(predict(), truth))
     judged = judge(weigh(box(worse, truth), truth=truth, champion=champion), THRESHOLDS)
     line = check(judged, "slices_champion")
     assert not line["passed"]
-    assert "surely worse than champion 3: size small -0.07" in line["why"]
+    assert "champion_margin_ao = 0.05 against champion 3: size small -0.12" in line["why"]
     same = judge(weigh(box(predict(), truth), truth=truth, champion=champion), THRESHOLDS)
     assert check(same, "slices_champion")["passed"]
 

@@ -244,6 +244,15 @@ def test_calibration_weighs_bins_by_their_frames() -> None:
     assert error == pytest.approx(0.25 * 0.2 + 0.75 * 0.1)
 
 
+def test_a_shift_of_all_boxes_is_a_bias_and_jitter_is_none() -> None:
+    truth = annotate(5)
+    off = predict(truth)
+    assert score(truth, off.assign(x=off["x"] + 1, y=off["y"] + 1))["centre_bias_px"] == (
+        pytest.approx(2**0.5)
+    )
+    assert score(truth, off.assign(x=off["x"] + [0, 1, -1, 1, -1]))["centre_bias_px"] == 0
+
+
 def test_a_failure_is_counted_once_however_long_it_lasts() -> None:
     truth = annotate(11)
     guess = predict(truth)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from trackline.config import Gate
+from trackline.data.table import BOX
 from trackline.errors import DataError
 from trackline.evaluation import metrics
 from trackline.evaluation.comparison import Bootstrap, Champion
@@ -39,6 +40,7 @@ MEANING = {
     "ece": "calibration error of the class",
     "box_ece": "calibration error of the box",
     "failures_per_1000": "failures in 1 000 frames",
+    "centre_bias_px": "how far boxes lie off to one side in px",
     "latency_ms": "time for a frame of one stream in ms",
     "size_mb": "size of the weights in MB",
     "quarantined": "share of annotation rows in quarantine",
@@ -264,6 +266,11 @@ def _check_whole(case: Case) -> list[Check]:
         again = metrics.match(truth, case.evidence.predictions)
     except (DataError, KeyError) as error:
         return [Check(name, False, str(error))]
+    boxes = again[BOX].to_numpy(float)
+    if (broken := ~np.isfinite(boxes).all(axis=1)).any():
+        row = again.iloc[int(broken.argmax())]
+        why = f"{int(broken.sum())} boxes are not numbers, the first is of"
+        return [Check(name, False, f"{why} {row['sequence']}/{row['frame']}; train again")]
     given = case.evidence.predictions.set_index(metrics.KEYS)["iou"].sort_index().to_numpy()
     found = again.set_index(metrics.KEYS)["iou"].sort_index().to_numpy()
     wrong = ~np.isclose(given, found, rtol=0, atol=IOU_ROUNDING, equal_nan=True)

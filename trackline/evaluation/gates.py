@@ -158,8 +158,9 @@ def _check_slices(case: Case, least: int) -> list[Check]:
         for metric, floor in floors.items()
         if floor is not None
     ]
-    if asked.champion and case.evidence.champion is not None:
-        checks.append(_check_slice_losses(case, case.evidence.champion, large, note))
+    margin, champion = asked.champion_margin_ao, case.evidence.champion
+    if margin is not None and champion is not None:
+        checks.append(_check_slice_losses(case, champion, margin, large, note))
     return checks
 
 
@@ -186,25 +187,28 @@ def _check_slice_floor(
     return Check(name, not below, why + note, ends.value, floor, ends.low, ends.high)
 
 
-def _check_slice_losses(case: Case, champion: Champion, large: dict[str, Any], note: str) -> Check:
+def _check_slice_losses(
+    case: Case, champion: Champion, margin: float, large: dict[str, Any], note: str
+) -> Check:
+    """Whether some slice surely lost more than the margin; seeds alone make small losses sure."""
     name, data = "slices_champion", case.evidence.metrics.get("evaluation_data_sha256")
     if find_mismatch(case.scored, champion, data) or not large:
         return Check(name, True, f"does not apply: no slice can be compared{note}")
     other = tabulate(select_scored(champion.predictions)).set_index("sequence")["ao"]
     losses = case.table["ao"].to_numpy() - other.reindex(case.table["sequence"]).to_numpy()
     frames = case.table["frames"].to_numpy()
-    p = correct_for_many(np.array([find_p_of_loss(losses[r], frames[r]) for r in large.values()]))
+    beyond = [find_p_of_loss(losses[r] + margin, frames[r]) for r in large.values()]
     means = {n: float(np.average(losses[r], weights=frames[r])) for n, r in large.items()}
-    worse = [f"{n} {means[n]:+.3f}" for n, value in zip(large, p, strict=True) if value < SURELY]
-    if worse:
-        return Check(
-            name, False, f"surely worse than champion {champion.version}: {', '.join(worse)}{note}"
-        )
-    return Check(
-        name,
-        True,
-        f"none of {len(large)} slices is surely worse than champion {champion.version}{note}",
+    sure = correct_for_many(np.array(beyond)) < SURELY
+    worse = [f"{n} {means[n]:+.3f}" for n, is_sure in zip(large, sure, strict=True) if is_sure]
+    worst = min(means, key=lambda n: means[n])
+    limit = f"than gate.slices.champion_margin_ao = {margin:g} against champion {champion.version}"
+    why = (
+        f"surely lost more {limit}: {', '.join(worse)}"
+        if worse
+        else f"none of {len(large)} slices surely lost more {limit}"
     )
+    return Check(name, not worse, why + note, means[worst], -margin)
 
 
 def _round(value: Any) -> Any:

@@ -19,6 +19,7 @@ the sequences unless the table says otherwise. Coordinates are continuous: a wid
 | `ece`                  | calibration of the class: mean over 15 bins of the largest          | [4]    |
 |                        | probability of |share right − mean probability|, by bin size        |        |
 | `box_ece`              | the same of `confidence` against IoU ≥ 0.50                         | [4]    |
+| `centre_bias_px`       | length of the mean shift of the centre where IoU ≥ 0.50, in pixels  |        |
 | `failures_per_1000`    | times the IoU falls to 0.1 or below, for 1 000 frames               | [5]    |
 | `time_to_failure`      | mean over sequences of the share of frames before the first failure | [5]    |
 
@@ -52,13 +53,13 @@ NORM_THRESHOLDS = np.linspace(0, 0.5, 51)
 HIT, LOST = 0.5, 0.1  # overlaps from which a box counts as right, and down to which as lost
 CALIBRATION_BINS = 15
 RELIABILITY = ["what", "low", "high", "confidence", "right", "frames"]
-_DERIVED = ["iou", "centre_error_px", "norm_error", "valid", "label"]
+_DERIVED = ["shift_x_px", "shift_y_px", "iou", "centre_error_px", "norm_error", "valid", "label"]
 
 
 def match(truth: pd.DataFrame, predictions: pd.DataFrame) -> pd.DataFrame:
-    """Add iou, centre_error_px, norm_error, valid and label to the predictions of `truth`'s frames.
+    """Add iou, centre_error_px, norm_error, shift_{x,y}_px, valid and label to predictions of `truth`.
 
-    `truth` holds the annotation rows to score, one split as a rule; the three errors are NaN where
+    `truth` holds the annotation rows to score, one split as a rule; the errors are NaN where
     `valid` is false, which is on first and absent frames. Raises DataError unless each row of one
     table has exactly one partner in the other.
     """
@@ -71,6 +72,7 @@ def match(truth: pd.DataFrame, predictions: pd.DataFrame) -> pd.DataFrame:
         "iou": _overlap_in_image(guess, true, known[["width", "height"]].to_numpy(np.float64)),
         "centre_error_px": _distance(guess, true, 1.0),
         "norm_error": _distance(guess, true, np.maximum(true[:, 2:], 1)),
+        **dict(zip(("shift_x_px", "shift_y_px"), _shift(guess, true).T, strict=True)),
     }
     nan = {name: np.where(valid, value, np.nan) for name, value in errors.items()}
     return found.assign(**nan, valid=valid, label=known["class"].to_numpy()).reset_index()
@@ -92,6 +94,7 @@ def summarise(matched: pd.DataFrame, classes: Sequence[str]) -> dict[str, float 
         **_summarise_labels(scored, classes),
         "box_ece": _find_calibration_error(reliability(scored, "box")),
         **_summarise_failures(scored),
+        "centre_bias_px": _find_bias(scored),
         "sequences": int(scored["sequence"].nunique()),
         "frames": len(scored),
     }
@@ -212,9 +215,13 @@ def _clip(box_xywh: Array, limit_wh: Array) -> Array:
 
 
 def _distance(a_xywh: Array, b_xywh: Array, unit: float | Array) -> Array:
-    shift = boxes.xywh_to_cxcywh(a_xywh)[:, :2] - boxes.xywh_to_cxcywh(b_xywh)[:, :2]
-    distance: Array = np.linalg.norm(shift / unit, axis=1)
+    distance: Array = np.linalg.norm(_shift(a_xywh, b_xywh) / unit, axis=1)
     return np.nan_to_num(distance, nan=np.inf)  # a box that is not a number is nowhere near
+
+
+def _shift(a_xywh: Array, b_xywh: Array) -> Array:
+    shift: Array = boxes.xywh_to_cxcywh(a_xywh)[:, :2] - boxes.xywh_to_cxcywh(b_xywh)[:, :2]
+    return shift
 
 
 def _share_above(values: Array, thresholds: float | Array) -> Array:
@@ -244,6 +251,11 @@ def _find_calibration_error(table: pd.DataFrame) -> float:
         return float("nan")
     gaps = (table["right"] - table["confidence"]).abs()
     return float(np.average(gaps, weights=table["frames"]))
+
+
+def _find_bias(scored: pd.DataFrame) -> float:
+    placed = scored.loc[scored["iou"] >= HIT, ["shift_x_px", "shift_y_px"]]
+    return float(np.hypot(*placed.mean())) if len(placed) else float("nan")
 
 
 def _summarise_failures(scored: pd.DataFrame) -> dict[str, float]:
