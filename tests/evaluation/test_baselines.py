@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -36,7 +37,7 @@ def draw(root: Path, name: str, colour: Colour, size: Size) -> pd.DataFrame:
         cv2.imwrite(str(root / path), cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
         rows.append((name, frame, path, float(x), float(y), float(w), float(h)))
     table = pd.DataFrame(rows, columns=["sequence", "frame", "image", *BOX])
-    known = {"split": name.partition("-")[0], "class": name[-1]}
+    known: dict[str, Any] = {"split": name.partition("-")[0], "class": name[-1]}
     table = table.assign(**known, offset=-1, bytes=-1, width=160, height=120, visible=True)
     blank = dict.fromkeys(COLUMNS.keys() - table.columns, 0)
     return table.assign(**{**blank, "cover": 1.0, "source": name})[list(COLUMNS)]
