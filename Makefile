@@ -28,6 +28,8 @@ lint: $(READY)  ## style and types
 	@ruff check .
 	@ruff format --check --quiet .
 	@mypy
+	@zizmor --quiet --offline --no-progress .github/workflows
+	@check-jsonschema --quiet --builtin-schema vendor.github-workflows .github/workflows/*.yml
 
 demo: $(READY)  ## draw demo/ anew: the same bytes on the same machine
 	@trackline data synth demo --force
@@ -53,3 +55,5 @@ clean:  ## remove what runs made (not the data, not the registry)
 GOLDEN ?= ../shared/golden
 parity: $(READY)  ## compare the network with a folder of the reference's tensors: make parity GOLDEN=DIR
 	@GOLDEN="$(GOLDEN)" python -m pytest tests/golden
+
+include .ci/promotion.mk

@@ -148,11 +148,18 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--champion", type=Path, default=Inputs.champion)
     parser.add_argument("--report", type=Path, default=Inputs.report)
     parser.add_argument("--out", type=Path, default=Path("metrics/register.json"))
+    parser.add_argument(
+        "--check", action="store_true", help="only say whether the model would be registered"
+    )
     given = vars(parser.parse_args(argv))
 
     def run() -> None:
-        params, out = given.pop("params"), given.pop("out")
+        params, out, check = (given.pop(name) for name in ("params", "out", "check"))
         inputs = Inputs(**given)
+        if check:
+            confirm(config.load(params), inputs)
+            print(f"the gates passed; see {inputs.report}")
+            return
         print(describe(register(config.load(params), inputs, out), inputs.report))
 
     return exit_code(run)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,14 +13,17 @@ __all__ = ["load"]
 
 
 def load(model: str | Path, device: str = "cpu") -> Package:
-    """Load a model from a package folder or the registry ("models:/tracker@champion"), verified.
+    """Load a model, verified: a folder, s3://bucket/prefix, or a name like models:/tracker@champion.
 
-    Raises PackageError when its files do not match their sums, RegistryError when there is none.
+    Raises PackageError naming the files that do not match their sums, or when TRACKLINE_TRUSTED_KEY names a
+    public key that has not signed it; RegistryError when there is none.
     """
+    from trackline import signing
     from trackline.models import package
 
-    if str(model).startswith("models:/"):
+    if str(model).startswith(("models:/", "s3://")):
         from trackline.registry import locate
 
         return package.load(locate(str(model)), device)
+    signing.confirm(Path(model), os.environ.get("TRACKLINE_TRUSTED_KEY"))
     return package.load(Path(model), device)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SUMS = "SHA256SUMS"
+SIGNATURE = "model.sig"  # covers the sums, and so is not covered by them
 
 
 @contextmanager
@@ -100,7 +101,9 @@ def digest(value: Any) -> str:
 def write_sums(folder: Path) -> str:
     """Write SHA256SUMS over every other file of `folder`; return the hash of that file."""
     names = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
-    lines = [f"{sha256(folder / name)}  {name}\n" for name in names if name != SUMS]
+    lines = [
+        f"{sha256(folder / name)}  {name}\n" for name in names if name not in (SUMS, SIGNATURE)
+    ]
     write_text(folder / SUMS, "".join(lines))
     return sha256(folder / SUMS)
 
@@ -111,7 +114,8 @@ def find_altered(folder: Path) -> list[str]:
     Raises FileNotFoundError when the package has no SHA256SUMS.
     """
     listed = read_sums(folder / SUMS)
-    present = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()} - {SUMS}
+    present = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()}
+    present -= {SUMS, SIGNATURE}
     wrong = [n for n in listed if n not in present or sha256(folder / n) != listed[n]]
     return sorted({*wrong, *(present - listed.keys())})
 

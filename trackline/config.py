@@ -398,6 +398,7 @@ class Registry:
 
     name: str = "tracker"
     uri: str = "sqlite:///registry/mlflow.db"
+    trusted_key: str | None = None  # a public key that must have signed every fetched model
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[\w.-]+", self.name):

@@ -52,6 +52,19 @@ def test_an_accepted_model_becomes_a_version(
         assert hint in printed
 
 
+def test_a_check_says_what_register_would_and_registers_nothing(
+    project: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gate.main([])
+    assert register.main(["--check"]) == 0
+    project.evaluate(shift=-0.5)
+    gate.main([])
+    assert register.main(["--check"]) == 2
+    assert "the model is refused" in capsys.readouterr().err
+    assert not RESULT.exists()
+    assert count_versions(project) == 0
+
+
 def test_registering_twice_is_one_version(project: Project) -> None:
     gate.main([])
     register.main([])

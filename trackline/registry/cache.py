@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import sys
 from pathlib import Path
 
-from trackline import artifacts
+from trackline import artifacts, signing
 from trackline.config import Registry
 from trackline.errors import RegistryError, RegistryUnreachable
 from trackline.redaction import redact
-from trackline.registry.store import Store, connect, explaining, find_uri, locked
+from trackline.registry import bucket
+from trackline.registry.store import (
+    Store,
+    connect,
+    explaining,
+    find_trusted_key,
+    find_uri,
+    locked,
+)
 from trackline.registry.versions import Version, fetch, find_version, is_intact, resolve
 
 
@@ -22,23 +31,25 @@ def find_home() -> Path:
 
 
 def locate(reference: str, settings: Registry | None = None, root: Path = Path()) -> Path:
-    """Give the folder of a version's package, verified; `reference` as for `fetch`.
+    """Give the folder of a version's package, verified; `reference` as for `fetch`, or s3://….
 
     It stays in the cache. When the registry is out of reach, the reference means what it meant the
     last time on this machine, which a line on stderr says.
     """
     settings = settings or Registry()
+    if reference.startswith("s3://"):
+        return _locate_in_bucket(reference, find_trusted_key(settings))
     note = find_home() / "references" / artifacts.digest([find_uri(settings), reference])
     try:
         store, which = resolve(connect(settings, root, create=False), reference)
         version = find_version(store, which)
     except RegistryUnreachable as error:
-        return _recall(note, reference, error)
+        return _recall(note, reference, error, find_trusted_key(settings))
     folder = find_home() / "models" / version.sha256
     if not is_intact(folder / "model", version.sha256):
         _fill(store, version, folder)
-    artifacts.write_json(note, {"version": version.version, "sha256": version.sha256})
-    return folder / "model"
+    artifacts.write_json(note, {"is": f"version {version.version}", "sha256": version.sha256})
+    return _trust(folder / "model", store.trusted_key)
 
 
 def fetch_to_cache(store: Store, number: int, root: Path) -> Path:
@@ -54,13 +65,33 @@ def find_cache(root: Path, number: int) -> Path:
     return root / "registry" / "cache" / str(number)
 
 
+def _locate_in_bucket(address: str, key: str | None) -> Path:
+    note = find_home() / "references" / artifacts.digest([address])
+    try:
+        sums = bucket.read_sums(address)
+    except RegistryUnreachable as error:
+        return _recall(note, address, error, key)
+    sha256 = hashlib.sha256(sums).hexdigest()
+    folder = find_home() / "models" / sha256
+    if not is_intact(folder / "model", sha256):
+        with locked(folder.parent):
+            bucket.fetch(address, sums, folder / "model")
+    artifacts.write_json(note, {"is": f"the package {sha256[:12]}", "sha256": sha256})
+    return _trust(folder / "model", key)
+
+
+def _trust(package: Path, key: str | None) -> Path:
+    signing.confirm(package, key)
+    return package
+
+
 def _fill(store: Store, version: Version, folder: Path) -> None:
     with explaining(str(folder)), locked(folder.parent):
         if not is_intact(folder / "model", version.sha256):
             fetch(store, version.version, folder)
 
 
-def _recall(note: Path, reference: str, error: RegistryError) -> Path:
+def _recall(note: Path, reference: str, error: RegistryError, key: str | None) -> Path:
     """What a reference meant before the registry went away; raises the error when that is unknown."""
     if not note.is_file():
         raise error
@@ -69,9 +100,7 @@ def _recall(note: Path, reference: str, error: RegistryError) -> Path:
     if not is_intact(folder, known["sha256"]):
         raise error
     print(
-        redact(
-            f"warning: {error}; {reference} is taken to be version {known['version']} as before"
-        ),
+        redact(f"warning: {error}; {reference} is taken to be {known['is']} as before"),
         file=sys.stderr,
     )
-    return folder
+    return _trust(folder, key)

@@ -56,6 +56,7 @@ class Store:
     name: str
     uri: str
     home: Path
+    trusted_key: str | None = None
 
     def __str__(self) -> str:
         return redact(self.uri)
@@ -71,10 +72,10 @@ def connect(settings: Registry, root: Path = Path(), *, create: bool = True) -> 
 
     Raises RegistryError when it cannot be used.
     """
-    uri = find_uri(settings)
+    uri, key = find_uri(settings), find_trusted_key(settings)
     with explaining(uri):
         if not uri.startswith(SQLITE):
-            return Store(_open(uri), settings.name, uri, root.resolve() / "registry")
+            return Store(_open(uri), settings.name, uri, root.resolve() / "registry", key)
         file = (root / uri.removeprefix(SQLITE)).resolve()
         if not create and not file.exists():
             raise RegistryError(
@@ -83,12 +84,19 @@ def connect(settings: Registry, root: Path = Path(), *, create: bool = True) -> 
             )
         # Two processes that make the tables of a new file at the same time break it.
         with locked(file.parent):
-            return Store(_open(f"{SQLITE}{file}"), settings.name, f"{SQLITE}{file}", file.parent)
+            return Store(
+                _open(f"{SQLITE}{file}"), settings.name, f"{SQLITE}{file}", file.parent, key
+            )
 
 
 def find_uri(settings: Registry) -> str:
     """Where the registry is; MLFLOW_TRACKING_URI wins over the parameters."""
     return os.environ.get("MLFLOW_TRACKING_URI") or settings.uri
+
+
+def find_trusted_key(settings: Registry) -> str | None:
+    """The public key that must have signed what is fetched; TRACKLINE_TRUSTED_KEY wins."""
+    return os.environ.get("TRACKLINE_TRUSTED_KEY") or settings.trusted_key
 
 
 def open_artifacts(store: Store, run_id: str) -> Any:

@@ -18,7 +18,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from trackline import artifacts
+from trackline import artifacts, signing
 from trackline.errors import PackageError, RegistryError
 from trackline.registry import journal
 from trackline.registry.store import (
@@ -68,12 +68,14 @@ def register(
         if known is None:
             run_id = _claim_run(store, sha256)
             _upload(store, run_id, package, "model")
+            _sign(store, run_id, package)
             _log(store, run_id, metrics, curves)
             shown = {**tags, EVIDENCE_TAG: _upload_evidence(store, run_id, evidence)}
             number = _create_version(store, run_id, sha256, shown)
         else:
             number = known.version
             _replace_evidence(store, known, evidence, tags, metrics)
+            _sign(store, known.run_id, package)
         store.client.set_registered_model_alias(store.name, CANDIDATE, str(number))
     return find_version(store, number)
 
@@ -149,6 +151,7 @@ def fetch(store: Store, reference: int | str, out: Path) -> Version:
     with explaining(store.uri), artifacts.replacing_folder(out) as new:
         _download(store, version.run_id, "model", new / "model")
         _confirm_content(new / "model", version.sha256, f"version {version.version}", store)
+        signing.confirm(new / "model", store.trusted_key)
         _download_evidence(store, version, new / "evaluation")
     return version
 
@@ -279,6 +282,14 @@ def _upload(store: Store, run_id: str, folder: Path, where: str) -> None:
         raise RegistryError(
             f"the registry {store} did not keep {', '.join(missing)} whole; run the step again"
         )
+
+
+def _sign(store: Store, run_id: str, package: Path) -> None:
+    """Add the signature to an uploaded package, where TRACKLINE_SIGNING_KEY names a private key."""
+    if key := os.environ.get("TRACKLINE_SIGNING_KEY"):
+        with TemporaryDirectory() as folder:
+            signing.sign(package, Path(key), Path(folder) / artifacts.SIGNATURE)
+            _upload(store, run_id, Path(folder), "model")
 
 
 def _walk(files: Any, where: str) -> list[Any]:
