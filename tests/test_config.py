@@ -43,7 +43,7 @@ def test_records_survive_the_way_through_yaml() -> None:
         ({"model": {"backbone": {"width": 100, "heads": 3}}}, "multiple of the number of heads"),
         ({"model": {"elimination": {"layers": [6, 3, 9]}}}, "name each layer once, in order"),
         ({"model": {"elimination": {"keep": [0.7, 0, 1]}}}, "must keep more than nothing"),
-        ({"model": {"backbone": {"width": 18, "heads": 3}}}, "must be a multiple of 4"),
+        ({"model": {"backbone": {"width": 15, "heads": 3}}}, "it must be even"),
         ({"model": {"head": "center"}}, "did you mean 'centre'"),
         ({"model": {"reference_compat": ["flip"]}}, "did you mean 'flips'"),
         ({"model": {"reference_compat": "all"}}, "it must be a list"),

@@ -114,10 +114,10 @@ class Backbone:
                 f"model.backbone.width is {self.width} and heads is {self.heads}; "
                 "the width must be a multiple of the number of heads"
             )
-        if self.width % 4:
+        if self.width % 2:
             raise ConfigError(
-                f"model.backbone.width is {self.width}; it must be a multiple of 4, because position "
-                "embeddings start as sines and cosines of two axes"
+                f"model.backbone.width is {self.width}; it must be even, because one half of a prompt "
+                "comes from the memory, the other from the frame"
             )
 
 

@@ -168,17 +168,26 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(pytest.mark.skip(reason="takes minutes; run make parity"))
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """The largest deviation for each file, and the verdict."""
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """A folder in which there is nothing to compare is no parity."""
+    compared = any(session.config.stash.get(RECORDS, {}).values())
+    if "GOLDEN" in os.environ and not compared and session.exitstatus == 0:
+        session.exitstatus = pytest.ExitCode.NO_TESTS_COLLECTED
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, exitstatus: int) -> None:
+    """The largest deviation for each file, what was not compared, and the verdict."""
     if "GOLDEN" not in os.environ:
         return
-    records = terminalreporter.config.stash.get(RECORDS, {})
-    line, wrong = terminalreporter.write_line, terminalreporter.stats.keys() & {"failed", "error"}
-    line(f"{'file':16}{'comparisons':>12}{'largest deviation':>20}{'allowed':>10}  of")
+    records, line = terminalreporter.config.stash.get(RECORDS, {}), terminalreporter.write_line
+    line(f"{'file':16}{'comparisons':>12}{'largest deviation':>20}{'allowed':>10}  verdict  of")
     for name, deviations in sorted(records.items()):
         if deviations:
             worst = max(deviations, key=lambda d: (d.value > d.tolerance, d.value))
-            line(
-                f"{name:16}{len(deviations):12}{worst.value:20.2g}{worst.tolerance:10.0e}  {worst.key}"
-            )
-    line("parity: FAIL" if wrong or not any(records.values()) else "parity: PASS")
+            verdict = "FAIL" if worst.value > worst.tolerance else "ok"
+            numbers = f"{len(deviations):12}{worst.value:20.2g}{worst.tolerance:10.0e}"
+            line(f"{name:16}{numbers}  {verdict:4}  {worst.key}")
+    present = {p.stem for p in Path(os.environ["GOLDEN"]).glob("*.safetensors")}
+    if unseen := sorted(name for name in present if not records.get(name)):
+        line(f"not compared: {', '.join(unseen)}")
+    line("parity: PASS" if exitstatus == 0 else "parity: FAIL")

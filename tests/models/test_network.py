@@ -11,6 +11,7 @@ import torch
 from trackline import records
 from trackline.config import Backbone, ClassHead, Crop, Elimination, History, Model
 from trackline.errors import ConfigError
+from trackline.models import history
 from trackline.models.backbone import template_rows
 from trackline.models.heads import Maps
 from trackline.models.history import Memory, paint_mask, read_memory
@@ -194,6 +195,33 @@ def test_positions_that_are_not_valid_are_not_read() -> None:
     torch.testing.assert_close(read[0], read_memory(query, keys, values)[0])
     shorter = read_memory(query[1:], keys[1:, :4], values[1:, :4])
     torch.testing.assert_close(read[1:], shorter)
+
+
+@pytest.mark.parametrize("chunk", [3, 4, 7])
+def test_a_long_memory_is_read_in_chunks_to_the_same_effect(
+    monkeypatch: pytest.MonkeyPatch, chunk: int
+) -> None:
+    torch.manual_seed(0)
+    query, keys, values = 3 * torch.randn(2, 5, 8), torch.randn(2, 11, 8), torch.randn(2, 11, 6)
+    keys[:, 6:] *= 30  # so far away that their weight is zero in float32
+    valid = torch.tensor([[True] * 11, [True] * 2 + [False] * 9])
+    expected = [read_memory(query, keys, values, mask) for mask in (None, valid)]
+    monkeypatch.setattr(history, "CHUNK", chunk)
+    assert torch.is_grad_enabled()  # training reads at once
+    with torch.no_grad():
+        chunked = [read_memory(query, keys, values, mask) for mask in (None, valid)]
+    torch.testing.assert_close(chunked, expected)
+
+
+def test_neighbouring_streams_are_read_where_they_lie() -> None:
+    memory = Memory(streams=3, capacity=2, positions=1, key=1, value=1, like=torch.empty(0))
+    for stream in range(3):
+        entry = torch.full((1, 1, 1), float(stream))
+        memory.write([stream], entry, entry)
+    keys, _, _ = memory.entries([1, 2])
+    assert keys.flatten().tolist() == [1, 2]
+    assert keys.untyped_storage().data_ptr() == memory.keys.untyped_storage().data_ptr()
+    assert memory.entries([2, 0])[0].flatten().tolist() == [2, 0]
 
 
 def test_the_memory_forgets_the_oldest_entry_first() -> None:

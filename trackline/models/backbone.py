@@ -60,7 +60,8 @@ class Backbone(nn.Module):
         self.norm = norm(vit.width)
         self.apply(_initialise)
         for embed, grid in ((self.pos_embed_z, self.grid_z), (self.pos_embed_x, self.grid_x)):
-            embed.data[0] = 0.3 * build_sincos2d_pos_embed([grid, grid], vit.width)
+            waves = build_sincos2d_pos_embed([grid, grid], vit.width // 4 * 4 or 4)
+            embed.data[0] = 0.3 * F.pad(waves, (0, vit.width - waves.shape[1]))
         for block in self.blocks:
             _start_as_similarity(block.get_parameter("attn.qkv.weight"))
 

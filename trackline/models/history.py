@@ -17,6 +17,8 @@ from torch import Tensor, nn
 
 from trackline.config import Model
 
+CHUNK = 1024  # memory positions that are read at once on a CPU: their weights stay in its cache
+
 
 class HistoryBranch(nn.Module):
     """Writes frames into memory entries, reads them back as prompts, and mixes prompts in."""
@@ -75,6 +77,9 @@ def read_memory(
     of distances is made.
     """
     k = query_bqk.shape[-1]
+    on_cpu = query_bqk.device.type == "cpu"
+    if on_cpu and keys_bmk.shape[1] > CHUNK and not torch.is_grad_enabled():
+        return _read_in_chunks(query_bqk, keys_bmk, values_bmv, valid_bm)
     query = torch.cat((query_bqk, torch.ones_like(query_bqk[..., :1])), dim=-1)
     energy_bm1 = keys_bmk.square().sum(dim=-1, keepdim=True) / -2
     key = torch.cat((keys_bmk, energy_bm1), dim=-1)
@@ -83,6 +88,33 @@ def read_memory(
         query[:, None], key[:, None], values_bmv[:, None], attn_mask=mask, scale=2 / math.sqrt(k)
     )
     return read[:, 0]
+
+
+def _read_in_chunks(
+    query_bqk: Tensor, keys_bmk: Tensor, values_bmv: Tensor, valid_bm: Tensor | None
+) -> Tensor:
+    """The same with a running softmax over chunks that stay in the cache (Milakov & Gimelshein, 2018).
+
+    torch's fused attention for CPUs wants keys and values of one width, and else makes the matrix.
+    """
+    scale = query_bqk.shape[-1] ** -0.5
+    best_bq1 = torch.full_like(query_bqk[..., :1], -math.inf)
+    total_bq1 = torch.zeros_like(best_bq1)
+    read_bqv = values_bmv.new_zeros(*query_bqk.shape[:2], values_bmv.shape[-1])
+    for start in range(0, keys_bmk.shape[1], CHUNK):
+        part = slice(start, start + CHUNK)
+        key_bmk, value_bmv = keys_bmk[:, part], values_bmv[:, part]
+        energy_b1m = key_bmk.square().sum(-1)[:, None]
+        logits = torch.baddbmm(energy_b1m, query_bqk, key_bmk.mT, beta=-scale, alpha=2 * scale)
+        if valid_bm is not None:  # the first entry of a stream always is
+            logits.masked_fill_(~valid_bm[:, None, part], -math.inf)
+        peak_bq1 = torch.maximum(best_bq1, logits.amax(-1, keepdim=True))
+        weights = logits.sub_(peak_bq1).exp_()
+        shrink_bq1 = (best_bq1 - peak_bq1).exp_()
+        total_bq1 = total_bq1 * shrink_bq1 + weights.sum(-1, keepdim=True)
+        read_bqv = torch.baddbmm(read_bqv.mul_(shrink_bq1), weights, value_bmv)
+        best_bq1 = peak_bq1
+    return read_bqv / total_bq1
 
 
 class Memory:
@@ -111,8 +143,9 @@ class Memory:
         """Keys [b, m, k], values [b, m, v] and, where streams hold unlike numbers, which are valid."""
         held = [min(self.written[s], self.keys.shape[1]) for s in streams]
         most, positions = max(held), self.keys.shape[2]
-        keys = self.keys[streams, :most].flatten(1, 2)
-        values = self.values[streams, :most].flatten(1, 2)
+        whole = streams == list(range(streams[0], streams[0] + len(streams)))
+        rows = slice(streams[0], streams[0] + len(streams)) if whole else streams  # no copy of all
+        keys, values = (part[rows, :most].flatten(1, 2) for part in (self.keys, self.values))
         if min(held) == most:
             return keys, values, None
         valid = torch.arange(most)[None] < torch.tensor(held)[:, None]

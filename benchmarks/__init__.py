@@ -1,0 +1,1 @@
+"""What Trackline is measured against, and the measuring."""
