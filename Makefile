@@ -1,5 +1,5 @@
 # Everything a person or a CI does here. `make run` and `make test` set themselves up.
-.PHONY: run test sabotage lint demo lock parity clean
+.PHONY: run test sabotage lint demo lock parity clean image image-test kubeflow-test
 .DELETE_ON_ERROR:
 
 PYTHON ?= python3
@@ -55,5 +55,19 @@ clean:  ## remove what runs made (not the data, not the registry)
 GOLDEN ?= ../shared/golden
 parity: $(READY)  ## compare the network with a folder of the reference's tensors: make parity GOLDEN=DIR
 	@GOLDEN="$(GOLDEN)" python -m pytest tests/golden
+
+BASE ?= docker.io/library/python:3.11-slim-bookworm
+TORCH_INDEX ?=
+IMAGE ?= localhost/trackline:latest
+ENGINE ?= $(shell command -v podman || command -v docker)
+image:  ## the image of every step: make image TORCH_INDEX=ADDRESS leaves CUDA out
+	@$(ENGINE) build $(BUILD_OPTIONS) --tag $(IMAGE) --build-arg BASE=$(BASE) --build-arg TORCH_INDEX=$(TORCH_INDEX) \
+	  --build-arg REVISION=$$(git rev-parse HEAD 2>/dev/null || echo unknown) .
+
+image-test: $(READY)  ## the pipeline in containers of that image, on a miniature
+	@IMAGE=$(IMAGE) python -m pytest tests/containers
+
+kubeflow-test: $(READY)  ## the graph, the client and multi-node training, slow parts too
+	@KUBEFLOW_SLOW=1 python -m pytest tests/pipelines
 
 include .ci/promotion.mk

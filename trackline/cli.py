@@ -20,6 +20,7 @@ COMMANDS = {
     "status": ("trackline.commands.status", "say where the last run stands"),
     "registry": ("components.registry", "list, fetch, verify, promote and roll back versions"),
     "data": ("trackline.commands.data", "make data"),
+    "pipeline": ("pipelines.commands", "run the pipeline on Kubeflow, or its graph here"),
 }
 
 

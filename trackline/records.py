@@ -67,11 +67,15 @@ def parse(kind: type[T], raw: Any, where: str = "") -> T:
 
 def plain(record: Any) -> dict[str, Any]:
     """Turn a record back into what YAML and JSON can hold."""
-    return {
-        f.name: plain(v) if dataclasses.is_dataclass(v) else list(v) if isinstance(v, tuple) else v
-        for f in dataclasses.fields(record)
-        for v in [getattr(record, f.name)]
-    }
+    return {f.name: _plain(getattr(record, f.name)) for f in dataclasses.fields(record)}
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value):
+        return plain(value)
+    if isinstance(value, dict):
+        return {k: _plain(v) for k, v in value.items()}
+    return [_plain(v) for v in value] if isinstance(value, tuple) else value
 
 
 def _mapping(hint: Any, value: Any, where: str) -> dict[str, Any]:

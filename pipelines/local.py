@@ -1,0 +1,150 @@
+"""The graph without a cluster: each step in a subprocess, or in a container of the image.
+
+KFP's local runner says FAILURE or SUCCESS for the whole and drops containers before it asks how they
+ended; what the steps wrote into the journal is what counts here.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import subprocess
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+from pipelines import containers
+from pipelines.environment import STEPS, Environment, Settings
+from pipelines.graph import Inputs
+from trackline import artifacts, journal
+from trackline.errors import DataError, GateRefused, TracklineError
+
+ROOT = Path("artifacts/kubeflow")
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What a local run left: its name, its journal's entries and the folder of its artifacts."""
+
+    run: str
+    entries: tuple[journal.Entry, ...]
+    folder: Path
+
+    @property
+    def steps(self) -> list[str]:
+        """The steps that ran, in order."""
+        return [entry["step"] for entry in self.entries]
+
+    def check(self) -> None:
+        """Raise GateRefused for a rejected candidate, TracklineError for a failed or unfinished run."""
+        if failed := [e for e in self.entries if e["state"] == "failed"]:
+            raise TracklineError(
+                f"{failed[-1]['step']} failed: {failed[-1]['error']}; all it printed: "
+                f"trackline pipeline logs --local {self.run}"
+            )
+        if "reject" in self.steps:
+            raise GateRefused(
+                f"the gates rejected the candidate, nothing was registered; {self.folder} says why"
+            )
+        if "register" not in self.steps:
+            raise TracklineError(
+                f"the run ended after {', '.join(self.steps) or 'no step'}; KFP's own messages stand above"
+            )
+
+
+def run(
+    inputs: Inputs,
+    remote: str,
+    *,
+    image: str | None = None,
+    root: Path = ROOT,
+    reuse: bool = False,
+    retries: int = 0,
+) -> Outcome:
+    """Run the graph in subprocesses, or in containers of `image`; `remote` holds the footage.
+
+    `reuse` takes over the results of steps whose code and inputs an earlier run had.
+    """
+    from kfp import local
+
+    from pipelines.graph import build
+
+    root = root.resolve()
+    name = datetime.now(UTC).strftime("%Y%m%d-%H%M%S-%f")[:-3]
+    (folder := root / name).mkdir(parents=True)
+    environment = _describe(root, remote, image or f"python-{_hash_code()}", retries)
+    graph = build(environment, _with_absolute_registry(inputs))
+    with warnings.catch_warnings(), _variables(name, root) as variables:
+        warnings.simplefilter(
+            "ignore"
+        )  # of kfp's own making: resources that a laptop does not ration
+        runner = (
+            containers.contain(root, remote, variables)
+            if image
+            else local.SubprocessRunner(use_venv=False)
+        )
+        places = {"pipeline_root": str(folder), "cache_root": str(root / "cache")}
+        local.init(runner, raise_on_error=False, enable_caching=reuse, **places)
+        graph()
+    try:
+        entries = journal.read(f"{environment.journal}/{name}")
+    except DataError:
+        entries = []
+    return Outcome(name, tuple(entries), folder)
+
+
+def find_remote(project: Path = Path()) -> str:
+    """The project's DVC cache, which is laid out like a remote; filled from data.dvc when it is not."""
+    command = [sys.executable, "-m", "dvc", "repro", "--quiet", "--pull", "data.dvc"]
+    if subprocess.run(command, cwd=project, check=False).returncode:
+        raise DataError("data.dvc cannot be brought here; `dvc pull data.dvc` says why")
+    return str((project / ".dvc/cache").resolve())
+
+
+def _describe(root: Path, remote: str, image: str, retries: int) -> Environment:
+    settings = Settings(retries=retries, backoff_seconds=1)
+    # the run's name comes by another way: kfp's cache looks at what the environment sets
+    return Environment(
+        image, remote, f"{root}/journal", run_variable=False, steps=dict.fromkeys(STEPS, settings)
+    )
+
+
+@contextmanager
+def _variables(run: str, root: Path) -> Iterator[dict[str, str]]:
+    """What the steps' pods would be given, set for the subprocesses of this process."""
+    given = {
+        "TRACKLINE_RUN": run,
+        "TRACKLINE_DATA": f"{root}/data",
+        "TRACKLINE_CHECKPOINTS": f"{root}/checkpoints",
+    }
+    before = {name: os.environ.get(name) for name in given}
+    os.environ.update(given)
+    try:
+        yield given
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name) if value is None else os.environ.update({name: value})
+
+
+def _hash_code() -> str:
+    """The digest of the program, which stands for the image's where there is none."""
+    project = Path(__file__).parents[1]
+    files = (
+        f
+        for name in ("components", "pipelines", "trackline")
+        for f in (project / name).rglob("*.py")
+    )
+    return artifacts.digest({str(f.relative_to(project)): artifacts.sha256(f) for f in files})[:12]
+
+
+def _with_absolute_registry(inputs: Inputs) -> Inputs:
+    """The project's own registry, named so that a step finds it from its scratch folder."""
+    params, prefix = inputs.params, "sqlite:///"
+    if params.registry.uri.startswith(prefix):
+        file = Path(params.registry.uri.removeprefix(prefix)).resolve()
+        registry = dataclasses.replace(params.registry, uri=f"{prefix}{file}")
+        inputs = dataclasses.replace(inputs, params=dataclasses.replace(params, registry=registry))
+    return inputs

@@ -1,0 +1,177 @@
+"""What surrounds every step in its pod: a scratch folder, parameters, footage, and the journal.
+
+A pod learns from its environment, which Kubeflow's cache does not look at, what differs between
+clusters but not between results:
+
+TRACKLINE_RUN          the run, which names the journal and the checkpoint
+TRACKLINE_JOURNAL      folder or s3://bucket/prefix for the journals of all runs
+TRACKLINE_REMOTE       the DVC remote that holds the footage
+TRACKLINE_DATA         folder for footage, shared or not
+TRACKLINE_CHECKPOINTS  folder for checkpoints, shared so that a retried training goes on
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+import threading
+import time
+import traceback
+from collections import deque
+from collections.abc import Iterator, Mapping
+from contextlib import chdir, contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from trackline import artifacts, champion, config, journal, records
+from trackline.errors import ConfigError, TracklineError
+
+Section = Mapping[str, Any]
+TAIL_LINES = 200
+
+
+class Step:
+    """A step at work, as a context: `data`, `params`, `params_file` and `pin` are there on entry.
+
+    The working folder is a scratch folder that holds params.yaml, champion.json and data.dvc, so that
+    a path no one set is no path of the image.
+    """
+
+    def __init__(
+        self, name: str, data_rev: str = "", pin: Section | None = None, **sections: Section
+    ) -> None:
+        self.name, self.data_rev, self._pin, self._sections = name, data_rev, pin, sections
+        self.run = find_run()
+
+    def __enter__(self) -> Step:
+        self._left = self._surround()
+        self._left.__enter__()
+        return self
+
+    def __exit__(self, *error: Any) -> bool | None:
+        return self._left.__exit__(*error)
+
+    @contextmanager
+    def _surround(self) -> Iterator[None]:
+        with (
+            tempfile.TemporaryDirectory(prefix="trackline-") as scratch,
+            chdir(scratch),
+            _journalled(self.run, self.name),
+        ):
+            self._prepare(Path(scratch))
+            yield
+
+    def _prepare(self, scratch: Path) -> None:
+        from components.fetch import fetch
+
+        self.pin, self.params_file = scratch / champion.PIN, scratch / "params.yaml"
+        if self._pin is not None:
+            artifacts.write_json(self.pin, _restore_whole_numbers(self._pin))
+        sections = {name: _restore_whole_numbers(s) for name, s in self._sections.items()}
+        if self.data_rev:
+            self.data = fetch(self.data_rev, read("TRACKLINE_REMOTE"), find_data_root())
+            sections.setdefault("data", {})["path"] = str(self.data)
+            pointer = {"outs": [{"md5": self.data_rev, "hash": "md5", "path": "data"}]}
+            (scratch / "data.dvc").write_text(yaml.safe_dump(pointer))
+        self.params_file.write_text(yaml.safe_dump(sections))
+        self.params = records.read(config.Params, self.params_file)
+
+    @property
+    def checkpoint(self) -> Path:
+        """Where this run's training keeps its state, the same for every try of it."""
+        root = os.environ.get("TRACKLINE_CHECKPOINTS")
+        return Path(root) / self.run / "checkpoint.safetensors" if root else Path("checkpoint")
+
+
+def _restore_whole_numbers(value: Any) -> Any:
+    """Undo what Kubeflow's parameters do to integers, which become 3.0; a float may be read from 3."""
+    if isinstance(value, Mapping):
+        return {k: _restore_whole_numbers(v) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_restore_whole_numbers(v) for v in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def read(variable: str) -> str:
+    """An environment variable that a step cannot do without; raises ConfigError."""
+    if value := os.environ.get(variable):
+        return value
+    raise ConfigError(f"{variable} is not set; the environment's file sets it for every step")
+
+
+def find_run() -> str:
+    """The name of the run that this step belongs to."""
+    return os.environ.get("TRACKLINE_RUN", "run")
+
+
+def find_data_root() -> Path:
+    """Where footage goes: the shared folder, or this machine's own."""
+    return Path(os.environ.get("TRACKLINE_DATA") or Path(tempfile.gettempdir()) / "trackline-data")
+
+
+def find_journal(run: str) -> str | None:
+    """The journal of a run; None where none is kept."""
+    root = os.environ.get("TRACKLINE_JOURNAL")
+    return f"{root.rstrip('/')}/{run}" if root else None
+
+
+@contextmanager
+def _journalled(run: str, name: str) -> Iterator[None]:
+    """Keep in the journal that a step ran, and how it ended."""
+    started, clock = datetime.now(UTC).isoformat(timespec="milliseconds"), time.perf_counter()
+    entry: journal.Entry = {"step": name, "state": "succeeded", "started": started}
+    lines: deque[str] = deque(maxlen=TAIL_LINES)
+    try:
+        with _remembering(lines):
+            yield
+    except BaseException as error:
+        expected = isinstance(error, TracklineError)
+        trace = [] if expected else "".join(traceback.format_exception(error)).splitlines()
+        entry |= {"state": "failed", "error": str(error) or type(error).__name__}
+        entry |= {"exit_code": getattr(error, "exit_code", 1), "log": [*lines, *trace]}
+        raise
+    finally:
+        entry["seconds"] = round(time.perf_counter() - clock, 3)
+        if place := find_journal(run):
+            journal.write(place, entry)
+
+
+@contextmanager
+def _remembering(lines: deque[str]) -> Iterator[None]:
+    """Put the last lines that this process and its children print into `lines`, printing them still."""
+    kept = [os.dup(1), os.dup(2)]
+    reading, writing = os.pipe()
+    copier = threading.Thread(target=_copy, args=(reading, kept[0], lines), daemon=True)
+    _redirect(writing, writing)
+    os.close(writing)
+    copier.start()
+    try:
+        yield
+    finally:
+        _redirect(*kept)
+        copier.join(timeout=5)  # a child that lives on keeps the pipe open
+        for handle in kept:
+            os.close(handle)
+
+
+def _redirect(out: int, err: int) -> None:
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.dup2(out, 1)
+    os.dup2(err, 2)
+
+
+def _copy(source: int, target: int, lines: deque[str]) -> None:
+    with os.fdopen(source, "rb", buffering=0) as stream:
+        rest = b""
+        while chunk := stream.read(65536):
+            with suppress(OSError):
+                os.write(target, chunk)
+            *whole, rest = (rest + chunk).split(b"\n")
+            lines.extend(line.decode(errors="replace") for line in whole)
+        if rest:
+            lines.append(rest.decode(errors="replace"))

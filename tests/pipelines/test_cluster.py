@@ -1,0 +1,157 @@
+"""The real client, through every command, against a server that knows the API."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from pipelines import schedules
+from tests.pipelines.kubeflow_server import Description, Kubeflow, serve
+from trackline.cli import main
+from trackline.errors import ConfigError
+
+ROOT = Path(__file__).parents[2]
+SWAGGER = Path(
+    os.environ.get("KUBEFLOW_API")
+    or ROOT.parent / "shared/kubeflow/kfp_api_v2beta1_2.17.0.swagger.json"
+)
+REVISION = "e807f842e3a1fa97e23ab2052d278d08.dir"
+
+pytestmark = pytest.mark.skipif(
+    not SWAGGER.is_file(), reason="Kubeflow's API description is not here; name it in KUBEFLOW_API"
+)
+
+
+@pytest.fixture(scope="module")
+def description() -> Description:
+    return Description(SWAGGER)
+
+
+@pytest.fixture
+def kubeflow(description: Description, monkeypatch: pytest.MonkeyPatch) -> Iterator[Kubeflow]:
+    server = Kubeflow(description)
+    for name in ("KF_PIPELINES_TOKEN", "KF_PIPELINES_COOKIES", "KF_PIPELINES_SA_TOKEN_PATH"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.chdir(ROOT)
+    with serve(server) as address:
+        monkeypatch.setenv("KF_PIPELINES_ENDPOINT", address)
+        yield server
+    assert server.broken == []
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Path:
+    """An environment file."""
+    content = yaml.safe_load((ROOT / "pipelines/environments/example.yaml").read_text())
+    path = tmp_path / "mine.yaml"
+    path.write_text(yaml.safe_dump(content | {"token_file": str(tmp_path / "token")}))
+    (tmp_path / "token").write_text("first")
+    return path
+
+
+def pipeline(*arguments: object) -> int:
+    return main(["pipeline", *map(str, arguments)])
+
+
+def test_a_run_uploads_what_is_new_and_starts_it(
+    kubeflow: Kubeflow, cluster: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for _ in range(2):
+        assert pipeline("run", "-e", cluster, "--data-rev", REVISION) == 0
+    assert len(kubeflow.versions) == 1
+    assert len(kubeflow.runs) == 2
+    version = next(iter(kubeflow.versions.values()))
+    assert version["display_name"].startswith("sha256-")
+    run = next(iter(kubeflow.runs.values()))
+    assert run["service_account"] == "pipeline-runner"
+    assert pipeline("status", "-e", cluster) == 0
+    assert capsys.readouterr().out.count("RUNNING") == 2
+
+
+def test_a_dry_run_changes_nothing(
+    kubeflow: Kubeflow, cluster: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    file = tmp_path / "schedules.yaml"
+    file.write_text("schedules: {nightly: {cron: 0 0 2 * * *}}")
+    assert pipeline("run", "-e", cluster, "--data-rev", REVISION, "--dry-run") == 0
+    assert pipeline("schedule", "apply", file, "-e", cluster, "--dry-run") == 0
+    assert kubeflow.changes == []
+    printed = capsys.readouterr().out
+    assert "would be uploaded" in printed
+    assert "would create   nightly" in printed
+
+
+def test_schedules_become_what_the_file_says(
+    kubeflow: Kubeflow, cluster: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    file = tmp_path / "schedules.yaml"
+
+    def apply(text: str) -> list[str]:
+        file.write_text(f"schedules: {{{text}}}")
+        assert pipeline("schedule", "apply", file, "-e", cluster) == 0
+        return [line.split()[0] for line in capsys.readouterr().out.splitlines() if "  " in line]
+
+    nightly = "nightly: {cron: 0 0 2 * * *%s}"
+    assert apply(nightly % "") == ["create"]
+    made = next(iter(kubeflow.recurring.values()))
+    assert made["no_catchup"] is True
+    assert made["max_concurrency"] in (1, "1")
+    asked = len(kubeflow.changes)
+    assert apply(nightly % "") == ["keep"]
+    assert all("experiments" in path for _, path in kubeflow.changes[asked:])
+    assert apply(nightly % ", enabled: false") == ["pause"]
+    assert next(iter(kubeflow.recurring.values()))["status"] == "DISABLED"
+    assert apply(nightly % "") == ["resume"]
+    changed = ", set: {train.epochs: '60'}"
+    assert apply(nightly % changed) == ["replace"]
+    assert len(kubeflow.recurring) == 1
+    assert len(kubeflow.versions) == 2
+    kubeflow.recurring["theirs"] = {**made, "recurring_run_id": "theirs", "description": "by hand"}
+    assert apply("") == ["delete"]
+    assert list(kubeflow.recurring) == ["theirs"]
+
+
+def test_the_token_file_is_read_again_when_it_rotates(
+    kubeflow: Kubeflow, cluster: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kubeflow.token = "second"
+    assert pipeline("status", "-e", cluster) == 1
+    said = capsys.readouterr().err
+    assert "401" in said
+    assert "token_file" in said
+    assert "first" not in said
+    cluster.with_name("token").write_text("second")
+    assert pipeline("status", "-e", cluster) == 0
+
+
+def test_a_server_that_is_away_is_named(
+    cluster: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("KF_PIPELINES_ENDPOINT", "http://127.0.0.1:9")
+    assert pipeline("status", "-e", cluster) == 1
+    assert "check endpoint" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("cron", "message"),
+    [
+        ("0 2 * * *", "did you mean '0 0 2 \\* \\* \\*'"),
+        ("0 0 24 * * *", "its hour is '24'"),
+        ("0 0 2 * 13 *", "its month is '13'"),
+        ("@daily", "six fields"),
+    ],
+)
+def test_cron_is_explained(cron: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        schedules.Schedule(cron)
+
+
+@pytest.mark.parametrize(
+    "cron", ["0 0 2 * * *", "0 */15 8-18 * * 1-5", "0 0 4 1,15 * ?", "0 0 2 * * MON"]
+)
+def test_good_cron_passes(cron: str) -> None:
+    assert schedules.Schedule(cron).cron == cron
