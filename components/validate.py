@@ -42,7 +42,7 @@ def validate(
     from trackline import artifacts, validation
     from trackline.data import table
 
-    verdict = validation.validate(table.read(annotations), data, limits, classes)
+    verdict = validation.validate(table.read(annotations, everything=True), data, limits, classes)
     page = validation.render(verdict, data)
     artifacts.write_table(quarantine, verdict.quarantine)
     artifacts.write_text(report, page)
@@ -92,10 +92,16 @@ def _run(options: argparse.Namespace) -> None:
 
 def _print(verdict: Verdict) -> None:
     for finding in verdict.findings:
-        word = "ok" if finding.passed else {"error": "FAILED"}.get(finding.rule.severity, "warning")
-        example = "" if finding.passed else f"{finding.count:>8}  {finding.examples[0]}"
-        print(f"{finding.rule.name:<34} {word:<8}{example}".rstrip())
+        word = "FAILED" if finding.severity == "error" else finding.severity
+        if finding.passed or finding.severity == "off":
+            print(f"{finding.rule.name:<42} {'off' if word == 'off' else 'ok'}")
+            continue
+        print(f"{finding.rule.name:<42} {word:<8}{finding.count:>8} {finding.share:>7.2%}", end="")
+        indent = "\n" + " " * 69
+        print("  " + indent.join(finding.examples))
     counts = verdict.tell()
+    if verdict.aside:
+        print(f"set aside: {verdict.aside.frames} frames, {verdict.aside.share:.2%} of all")
     print(
         f"{'passed' if verdict.passed else 'FAILED'}: {counts['rows']} frames of "
         f"{counts['sequences']} sequences, {counts['errors']} rules failed, {counts['warnings']} warned"

@@ -62,8 +62,8 @@ def test_the_error_is_one_sentence_with_count_example_rule_remedy_and_the_rest(
     broken = spoilt[spoilt["bytes"] < 0].iloc[0]
     assert str(raised.value) == (
         "1 frame broke the rule 'each annotated frame has an image' (a box without its image cannot be "
-        f"learned), for example {broken['sequence']}/1: {broken['image']}; restore the image or delete "
-        "the line from groundtruth.txt and the label files; "
+        f"learned), for example {broken['sequence']}/1: {broken['image']}; restore the image, or delete "
+        "the line from the annotation and the label files; "
         "and 1 other rule failed, see reports/validation.html"
     )
 

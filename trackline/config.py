@@ -58,11 +58,24 @@ class Data:
 
 @dataclass(frozen=True)
 class Validate:
-    """How strict the annotation rules are."""
+    """How strict the annotation rules are.
+
+    `severity` overrides a rule's own, by its name. With `quarantine` what breaks an error is set aside and
+    the rest goes on, unless more than `max_quarantined` of the frames is lost.
+    """
 
     outside_tolerance_px: NonNegative = 1.0
     min_visible_frames: Count = 2
     min_sequences_per_split: Count = 2
+    max_step: NonNegative = 5.0
+    max_growth: Annotated[float, Range(1)] = 5.0
+    max_frozen_frames: Count = 30
+    max_imbalance: Annotated[float, Range(1)] = 20.0
+    max_image_mpx: NonNegative = 100.0
+    image_sample: Fraction = 1.0
+    severity: dict[str, Literal["error", "warning", "off"]] = field(default_factory=dict)
+    quarantine: bool = False
+    max_quarantined: Fraction = 0.1
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ import os
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
+from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,15 +18,17 @@ import numpy as np
 from trackline import config, records
 from trackline.data import images, rules
 from trackline.data.frames import Frames
-from trackline.data.rules import Facts, Rule, Values
+from trackline.data.rules import Facts, Rule, Severity, Values
 from trackline.data.table import Sequence, iterate
 from trackline.data.tree import SPLITS
-from trackline.errors import DataError, EmptyDataError, TracklineError
+from trackline.errors import ConfigError, DataError, EmptyDataError, TracklineError, ValidationError
 
 if TYPE_CHECKING:
     import pandas as pd
 
-QUARANTINE = ("sequence", "frame", "source", "line", "rule", "value", "why")
+QUARANTINE = ("sequence", "frame", "source", "line", "rule", "value", "why", "aside")
+CONSEQUENCE = "nothing useful left"  # what quarantine names instead of a rule
+KINDS = dict.fromkeys(QUARANTINE, "str") | {"frame": "int32", "line": "int32"}
 EXAMPLES = 3  # of each broken rule, in words
 PICTURED = 6  # sequences of each split in the report,
 STRIP = (0.0, 0.33, 0.67, 1.0)  # seen at these moments
@@ -37,6 +40,7 @@ class Finding:
     """What came of one rule: how many of its units (frames, sequences or splits) break it."""
 
     rule: Rule
+    severity: Severity
     reason: str
     count: int
     share: float
@@ -49,22 +53,47 @@ class Finding:
 
 
 @dataclass(frozen=True)
+class Aside:
+    """What quarantine takes out: a flag for each row, one for each sequence, and why it is too much."""
+
+    mask: np.ndarray[Any, Any]
+    sequences: np.ndarray[Any, Any]
+    why: str
+
+    @property
+    def frames(self) -> int:
+        """How many frames are taken out."""
+        return int(self.mask.sum())
+
+    @property
+    def share(self) -> float:
+        """Which share of all frames that is."""
+        return float(self.mask.mean())
+
+    @property
+    def enough(self) -> bool:
+        """Whether the rest may be used."""
+        return not self.why
+
+
+@dataclass(frozen=True)
 class Verdict:
     """What came of all rules."""
 
     table: pd.DataFrame
     findings: tuple[Finding, ...]
     quarantine: pd.DataFrame  # one row for each violation, with the columns of QUARANTINE
+    aside: Aside | None = None  # what quarantine took out; None: it is off
 
     @cached_property
     def failed(self) -> tuple[Finding, ...]:
         """The broken rules that stop the pipeline."""
-        return tuple(f for f in self.findings if not f.passed and f.rule.severity == "error")
+        return tuple(f for f in self.findings if not f.passed and f.severity == "error")
 
     @property
     def passed(self) -> bool:
-        """Whether the data may be used; warnings do not count."""
-        return not self.failed
+        """Whether the data may be used; warnings do not count, nor what is set aside."""
+        return not self.failed if self.aside is None else self.aside.enough
 
     def tell(self) -> dict[str, Any]:
         """The verdict as plain values for metrics/validate.json."""
@@ -74,6 +103,8 @@ class Verdict:
             "sequences": int(self.table["sequence"].nunique()),
             "errors": len(self.failed),
             "warnings": sum(not f.passed for f in self.findings) - len(self.failed),
+            "quarantined": self.aside.frames if self.aside else 0,
+            "quarantined_share": round(self.aside.share, 6) if self.aside else 0.0,
             "splits": count_splits(self.table),
             "rules": [_tell(finding) for finding in self.findings],
         }
@@ -82,6 +113,8 @@ class Verdict:
         """Raise the error of the first broken rule, in one sentence; do nothing when all is well."""
         if self.passed:
             return
+        if self.aside and self.aside.why:
+            raise ValidationError(f"{self.aside.why}; see {report}")
         first, others = self.failed[0], len(self.failed) - 1
         units = f"{first.rule.unit}s" if first.count != 1 else first.rule.unit
         more = f"and {others} other rule{'s' * (others > 1)} failed, " if others else ""
@@ -98,11 +131,93 @@ def validate(
     if table.empty:
         raise EmptyDataError("the annotation table has no rows; add sequences and index again")
     table = table.sort_values(["split", "sequence", "frame"], kind="stable", ignore_index=True)
-    facts = Facts(table, images.check(root, table), limits, classes)
-    broken = {rule.name: rule.find(facts) for rule in rules.RULES}
+    checks = images.check(root, table, limits.image_sample, limits.max_image_mpx)
+    facts = Facts(table, checks, limits, classes)
+    off = {name for name, severity in limits.severity.items() if severity == "off"}
+    _check_names(limits)
+    broken = {r.name: r.find(facts) if r.name not in off else _nothing() for r in rules.RULES}
     counts = _judge(facts, broken)
     findings = tuple(_find(rule, facts, broken[rule.name], counts) for rule in rules.RULES)
-    return Verdict(table, findings, _list_violations(facts, findings, broken))
+    listed = _list_violations(facts, findings, broken)
+    if not limits.quarantine:
+        return Verdict(table, findings, listed)
+    aside = set_aside(facts, findings, broken)
+    return Verdict(table, findings, mark(listed, table, aside), aside)
+
+
+def set_aside(facts: Facts, findings: Iterable[Finding], broken: dict[str, Values]) -> Aside:
+    """Take out frames and sequences that break an error, and what is of no use without them."""
+    limits, codes = facts.limits, facts.codes
+    frames = np.zeros(len(facts.table), dtype=bool)
+    whole = np.zeros(codes[-1] + 1, dtype=bool)
+    for finding in findings:
+        at = broken[finding.rule.name].index.to_numpy()
+        if finding.severity == "error" and finding.rule.unit == "sequence":
+            whole[at] = True
+        elif finding.severity == "error" and finding.rule.unit == "frame":
+            frames[at] = True
+            whole[codes[at]] |= finding.rule.aside == "sequence"
+    seen = facts.get("visible").astype(bool) & ~frames
+    frames |= (
+        np.maximum.accumulate(np.where(seen, facts.first, -1)) < facts.first
+    )  # before it is seen
+    whole |= np.bincount(codes, seen & ~frames, len(whole)) < limits.min_visible_frames
+    frames |= whole[codes]
+    left = facts.units["sequence"]["split"][~whole].value_counts()
+    small = [s for s in SPLITS if left.get(s, 0) < limits.min_sequences_per_split]
+    share = float(frames.mean())
+    why = ""
+    if share > limits.max_quarantined:
+        why = (
+            f"{share:.1%} of the frames would be set aside, more than validate.max_quarantined allows "
+            f"({limits.max_quarantined:.0%}); mend the data or raise it"
+        )
+    elif small:
+        why = (
+            f"after setting aside {share:.1%} of the frames {' and '.join(small)} would have fewer than "
+            f"{limits.min_sequences_per_split} sequences; mend the data, or lower "
+            "validate.min_sequences_per_split"
+        )
+    return Aside(frames, whole, why)
+
+
+def mark(listed: pd.DataFrame, table: pd.DataFrame, aside: Aside) -> pd.DataFrame:
+    """Say of each violation what was set aside, and list what went with it."""
+    import pandas as pd
+
+    heads = table.drop_duplicates("sequence")
+    names = set(heads["sequence"][aside.sequences])
+    keys = pd.MultiIndex.from_frame(table.loc[aside.mask, ["sequence", "frame"]])
+    gone = listed["sequence"].isin(names)
+    frame = pd.MultiIndex.from_frame(listed[["sequence", "frame"]]).isin(keys)
+    listed["aside"] = np.where(gone, "sequence", np.where(frame, "frame", ""))
+    told = pd.MultiIndex.from_frame(listed[["sequence", "frame"]])
+    silent = heads[heads["sequence"].isin(names - set(listed["sequence"]))].assign(aside="sequence")
+    rest = table[aside.mask & ~table["sequence"].isin(names)]
+    rest = rest[~pd.MultiIndex.from_frame(rest[["sequence", "frame"]]).isin(told)].assign(
+        aside="frame"
+    )
+    more = pd.concat([silent, rest]).assign(
+        rule=CONSEQUENCE,
+        value="",
+        why="too little of the sequence is left, or the target is not seen yet",
+    )
+    return pd.concat([listed, more[list(QUARANTINE)]], ignore_index=True).astype(KINDS)
+
+
+def _check_names(limits: config.Validate) -> None:
+    known = [rule.name for rule in rules.RULES]
+    for name in limits.severity:
+        if name not in known:
+            close = get_close_matches(name, known, n=1)
+            hint = f"did you mean {close[0]!r}?" if close else "reports/validation.html lists them"
+            raise ConfigError(f"validate.severity names {name!r}, which is no rule; {hint}")
+
+
+def _nothing() -> Values:
+    import pandas as pd
+
+    return pd.Series([], dtype="str", index=pd.Index([], dtype="int64"))
 
 
 def count_splits(table: pd.DataFrame) -> dict[str, dict[str, int]]:
@@ -193,6 +308,7 @@ def _find(rule: Rule, facts: Facts, broken: Values, counts: dict[str, int]) -> F
     told = zip(places["sequence"], places["frame"], places["source"], broken, strict=False)
     return Finding(
         rule,
+        facts.limits.severity.get(rule.name, rule.severity),
         rule.reason.format(**records.plain(facts.limits)),
         count,
         count / len(units),
@@ -208,17 +324,22 @@ def _list_violations(
     parts = [
         facts.units[f.rule.unit]
         .loc[broken[f.rule.name].index, ["sequence", "frame", "source", "line"]]
-        .assign(rule=f.rule.name, value=broken[f.rule.name], why=f"{f.reason}; {f.rule.remedy}")
+        .assign(
+            rule=f.rule.name,
+            value=broken[f.rule.name],
+            why=f"{f.reason}; {f.rule.remedy}",
+            aside="",
+        )
         for f in findings
     ]
     listed = pd.concat(parts, ignore_index=True)
-    return listed.astype(dict.fromkeys(QUARANTINE, "str") | {"frame": "int32", "line": "int32"})
+    return listed.astype(KINDS)
 
 
 def _tell(finding: Finding) -> dict[str, Any]:
     return {
         "name": finding.rule.name,
-        "severity": finding.rule.severity,
+        "severity": finding.severity,
         "passed": finding.passed,
         "count": finding.count,
         "share": round(finding.share, 6),

@@ -68,7 +68,7 @@ def annotate(sequences: int) -> pd.DataFrame:
     return table.assign(
         split="test", image="none.jpg", offset=-1, bytes=-1, width=160, height=120, x=10.0, y=20.0,
         w=40.0, h=30.0, visible=True, cover=1.0, source="none", line=1,
-        dataset="set", stated_width=0, stated_height=0, stated_frames=0,
+        dataset="set", stated_width=0, stated_height=0, stated_frames=0, footage_frames=4, amodal=False,
         **{"class": np.where(odd, "box", "disc")},
     ).astype(COLUMNS)[list(COLUMNS)]  # fmt: skip
 

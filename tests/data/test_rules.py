@@ -88,6 +88,7 @@ def judge(
     table: pd.DataFrame, root: Path, limits: Validate | None = None, classes: tuple[str, ...] = ()
 ) -> dict[str, Values]:
     """What each broken rule finds."""
+    table = table.sort_values(["split", "sequence", "frame"], kind="stable", ignore_index=True)
     facts = Facts(table, images.check(root, table), limits or Validate(), classes)
     found = {rule.name: rule.find(facts) for rule in RULES}
     return {name: values for name, values in found.items() if len(values)}
@@ -136,11 +137,6 @@ def test_a_defect_breaks_its_rule_and_no_other(
 
 def test_sound_data_break_none(table: pd.DataFrame, world: Path) -> None:
     assert judge(table, world) == {}
-
-
-def test_only_contradicting_labels_are_forgiven() -> None:
-    forgiven = [rule.name for rule in RULES if rule.severity == "warning"]
-    assert forgiven == ["absence and cover agree"]
 
 
 def test_an_absent_target_needs_no_box(table: pd.DataFrame, world: Path) -> None:

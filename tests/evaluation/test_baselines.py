@@ -39,8 +39,9 @@ def draw(root: Path, name: str, colour: Colour, size: Size) -> pd.DataFrame:
     table = pd.DataFrame(rows, columns=["sequence", "frame", "image", *BOX])
     known: dict[str, Any] = {"split": name.partition("-")[0], "class": name[-1]}
     table = table.assign(**known, offset=-1, bytes=-1, width=160, height=120, visible=True)
-    blank = dict.fromkeys(COLUMNS.keys() - table.columns, 0)
-    return table.assign(**{**blank, "cover": 1.0, "source": name})[list(COLUMNS)]
+    return table.reindex(columns=list(COLUMNS)).assign(
+        cover=1.0, source=name, dataset="set", line=1
+    )
 
 
 def draw_world(root: Path, a: tuple[Colour, Size], b: tuple[Colour, Size]) -> pd.DataFrame:

@@ -118,7 +118,9 @@ def read(found: Found, class_map: Mapping[str, str] | None = None) -> Iterator[p
         clip = replace(clip, images=videos.index(tree.root, video))
     for target in LAYOUTS[found.layout].read(tree, clip):
         label = name_class(class_map or {}, found.dataset, target.name, target.label)
-        yield tabulate(tree, clip, target, found.dataset, clip.split, label)
+        yield tabulate(tree, clip, target, found.dataset, label).assign(
+            amodal=getattr(LAYOUTS[found.layout], "AMODAL", False)
+        )
 
 
 def read_all(root: Path, settings: Data | None = None) -> pd.DataFrame:

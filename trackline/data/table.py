@@ -27,6 +27,7 @@ COLUMNS = {
     "w": "float64",
     "h": "float64",
     "visible": "bool",  # false: the target is absent, its box means nothing
+    "amodal": "bool",  # boxes go on beyond the image's border where the target does
     "cover": "float64",  # visible share of the target, NaN when unknown
     "class": "str",
     "source": "str",  # annotation file
@@ -34,8 +35,10 @@ COLUMNS = {
     "stated_width": "int32",  # of the images, says a meta file; 0 when none does
     "stated_height": "int32",
     "stated_frames": "int32",  # of the footage, likewise
+    "footage_frames": "int32",  # images that the footage has
 }
 BOX = ["x", "y", "w", "h"]
+QUARANTINE = "quarantine.parquet"
 
 
 @dataclass(frozen=True)
@@ -57,8 +60,36 @@ class Sequence:
         return len(self.images)
 
 
-def read(path: Path) -> pd.DataFrame:
-    """Read an annotation table; raises DataError when it is not there or not whole."""
+def read(path: Path, everything: bool = False) -> pd.DataFrame:
+    """Read an annotation table without what validation set aside, or all of it.
+
+    What is set aside stands in quarantine.parquet beside it. Raises DataError when the table is not there
+    or not whole.
+    """
+    table = _read(path)
+    beside = path.with_name(QUARANTINE)
+    return table if everything or not beside.is_file() else leave_out(table, _read_aside(beside))
+
+
+def leave_out(table: pd.DataFrame, quarantine: pd.DataFrame) -> pd.DataFrame:
+    """Drop the frames and sequences that a list of violations says are set aside."""
+    whole = quarantine.loc[quarantine["aside"] == "sequence", "sequence"]
+    single = quarantine.loc[quarantine["aside"] == "frame", ["sequence", "frame"]]
+    if whole.empty and single.empty:
+        return table
+    keys = pd.MultiIndex.from_frame(table[["sequence", "frame"]])
+    gone = table["sequence"].isin(set(whole)) | keys.isin(pd.MultiIndex.from_frame(single))
+    return table[~gone].reset_index(drop=True)
+
+
+def _read_aside(path: Path) -> pd.DataFrame:
+    try:
+        return pd.read_parquet(path, columns=["sequence", "frame", "aside"])
+    except (OSError, ValueError, KeyError):
+        raise DataError(f"{path} is not readable; run the validate step again") from None
+
+
+def _read(path: Path) -> pd.DataFrame:
     try:
         table = pd.read_parquet(path)
     except (OSError, ValueError) as error:

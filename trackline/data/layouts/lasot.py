@@ -21,6 +21,7 @@ TESTS = "testing_set.txt"  # names the sequences of the test split
 TOP = re.compile(
     r"(?:([^/]+)/(?=\1-))?[^/]*"
 )  # where the annotation of a sequence lies, below the data set
+AMODAL = True  # boxes may reach beyond the image
 
 
 def find(tree: Tree) -> Iterator[Clip]:

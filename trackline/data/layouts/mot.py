@@ -28,6 +28,7 @@ CLASSES = (
 )  # fmt: skip
 STATED = {"imwidth": "width", "imheight": "height", "seqlength": "frames"}
 TOP = re.compile(r"[^/]*/?gt")  # where the annotation of a sequence lies, below the data set
+AMODAL = True  # boxes may reach beyond the image
 
 
 def find(tree: Tree) -> Iterator[Clip]:

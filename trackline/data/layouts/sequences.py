@@ -50,9 +50,7 @@ class Target:
     stated: dict[str, int] = field(default_factory=dict)  # width, height, frames, says a meta file
 
 
-def tabulate(
-    tree: Tree, clip: Clip, target: Target, dataset: str, split: str, label: str
-) -> pd.DataFrame:
+def tabulate(tree: Tree, clip: Clip, target: Target, dataset: str, label: str) -> pd.DataFrame:
     """Pair rows and images: one row of the annotation table for each frame that has either."""
     rows = len(target.boxes_xywh)
     numbers, start = _number_rows(clip, target)
@@ -75,17 +73,19 @@ def tabulate(
     return pd.DataFrame(
         {
             "dataset": dataset,
-            "split": split,
+            "split": clip.split,
             "sequence": target.name,
             "frame": np.array([number for number, _, _ in triples], dtype=np.int64) - start,
             **_describe_images(tree, [entry for _, _, entry in triples]),
             **dict(zip(BOX, pick(target.boxes_xywh, at).T, strict=True)),
             "visible": pick(target.visible.astype(np.float64), at) != 0,
+            "amodal": False,
             "cover": pick(cover, at),
             "class": label,
             "source": target.file,
             "line": np.append(lines, 0)[at],
             **{f"stated_{k}": target.stated.get(k, 0) for k in ("width", "height", "frames")},
+            "footage_frames": len(clip.images),
         }
     ).astype(COLUMNS)[list(COLUMNS)]
 

@@ -19,6 +19,7 @@ from trackline.data.tree import Tree, number_images, read_split
 
 BOXES = "gt.txt"
 TOP = re.compile(r"[^/]*")  # where the annotation of a sequence lies, below the data set
+AMODAL = True  # boxes may reach beyond the image
 
 
 def find(tree: Tree) -> Iterator[Clip]:

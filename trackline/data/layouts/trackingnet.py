@@ -19,6 +19,7 @@ VIDEO = re.compile(r"[\w-]{11}_\d+")  # YouTube's name and the number of the tar
 TOP = re.compile(
     r"(?:TRAIN_\d+/|TEST/|train/|val/|test/)?anno"
 )  # where the annotation of a sequence lies, below the data set
+AMODAL = True  # boxes may reach beyond the image
 
 
 def find(tree: Tree) -> Iterator[Clip]:
