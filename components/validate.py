@@ -93,8 +93,8 @@ def _run(options: argparse.Namespace) -> None:
 def _print(verdict: Verdict) -> None:
     for finding in verdict.findings:
         word = "FAILED" if finding.severity == "error" else finding.severity
-        if finding.passed or finding.severity == "off":
-            print(f"{finding.rule.name:<42} {'off' if word == 'off' else 'ok'}")
+        if finding.passed or finding.severity == "ignore":
+            print(f"{finding.rule.name:<42} {'ignored' if word == 'ignore' else 'ok'}")
             continue
         print(f"{finding.rule.name:<42} {word:<8}{finding.count:>8} {finding.share:>7.2%}", end="")
         indent = "\n" + " " * 69

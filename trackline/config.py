@@ -73,7 +73,7 @@ class Validate:
     max_imbalance: Annotated[float, Range(1)] = 20.0
     max_image_mpx: NonNegative = 100.0
     image_sample: Fraction = 1.0
-    severity: dict[str, Literal["error", "warning", "off"]] = field(default_factory=dict)
+    severity: dict[str, Literal["error", "warning", "ignore"]] = field(default_factory=dict)
     quarantine: bool = False
     max_quarantined: Fraction = 0.1
 

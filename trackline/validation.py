@@ -133,9 +133,9 @@ def validate(
     table = table.sort_values(["split", "sequence", "frame"], kind="stable", ignore_index=True)
     checks = images.check(root, table, limits.image_sample, limits.max_image_mpx)
     facts = Facts(table, checks, limits, classes)
-    off = {name for name, severity in limits.severity.items() if severity == "off"}
+    ignored = {name for name, severity in limits.severity.items() if severity == "ignore"}
     _check_names(limits)
-    broken = {r.name: r.find(facts) if r.name not in off else _nothing() for r in rules.RULES}
+    broken = {r.name: r.find(facts) if r.name not in ignored else _nothing() for r in rules.RULES}
     counts = _judge(facts, broken)
     findings = tuple(_find(rule, facts, broken[rule.name], counts) for rule in rules.RULES)
     listed = _list_violations(facts, findings, broken)

@@ -119,9 +119,9 @@ def test_a_sequence_goes_when_too_little_of_it_is_left(project: Path, world: Pat
     assert rows["sequence"].iloc[0] not in set(table.read(TABLE)["sequence"])
 
 
-def test_a_rule_can_be_made_a_warning_or_switched_off(project: Path, world: Path) -> None:
+def test_a_rule_can_be_made_a_warning_or_ignored(project: Path, world: Path) -> None:
     spoil()
-    for severity in ("warning", "off"):
+    for severity in ("warning", "ignore"):
         rules = f"{{severity: {{boxes are finite: {severity}}}}}"
         Path("params.yaml").write_text(f"data: {{path: {world}}}\nvalidate: {rules}")
         assert main([]) == 0

@@ -25,7 +25,7 @@ from trackline.errors import (
 )
 
 Unit: TypeAlias = Literal["frame", "sequence", "split"]
-Severity: TypeAlias = Literal["error", "warning", "off"]
+Severity: TypeAlias = Literal["error", "warning", "ignore"]
 Mask: TypeAlias = np.ndarray[Any, Any]  # of bool, a row each
 Values: TypeAlias = "pd.Series[str]"  # of the violations: row number of the unit, and what was seen
 
