@@ -17,8 +17,9 @@ import numpy as np
 
 from trackline import config, records
 from trackline.data import images, rules
+from trackline.data.facts import Facts, Values
 from trackline.data.frames import Frames
-from trackline.data.rules import Facts, Rule, Severity, Values
+from trackline.data.rules import Rule, Severity
 from trackline.data.table import Sequence, iterate
 from trackline.data.tree import SPLITS
 from trackline.errors import ConfigError, DataError, EmptyDataError, TracklineError, ValidationError

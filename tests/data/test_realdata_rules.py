@@ -10,8 +10,9 @@ import pytest
 
 from trackline.config import Validate
 from trackline.data import footage, images
+from trackline.data.facts import Facts
 from trackline.data.images import Checks
-from trackline.data.rules import RULES, Facts
+from trackline.data.rules import RULES
 
 REALDATA = Path(__file__).parents[3] / "shared/realdata"
 pytestmark = pytest.mark.skipif(not REALDATA.is_dir(), reason=f"no real sequences at {REALDATA}")
@@ -45,7 +46,7 @@ def without_images(table: pd.DataFrame) -> Checks:
 
 
 @pytest.fixture(scope="module")
-def annotations() -> pd.DataFrame:
+def bare() -> pd.DataFrame:
     return footage.read_all(REALDATA / "annotations")
 
 
@@ -73,8 +74,8 @@ def test_lengths_that_meta_files_overstate_are_warned_of(sequences: pd.DataFrame
     assert set(found["absence and cover agree"]) == {"got10k_style/truck_1/groundtruth.txt"}
 
 
-def test_annotations_have_the_errors_that_are_known_and_no_other(annotations: pd.DataFrame) -> None:
-    found = judge(annotations, without_images(annotations), "error")
+def test_annotations_have_the_errors_that_are_known_and_no_other(bare: pd.DataFrame) -> None:
+    found = judge(bare, without_images(bare), "error")
     del found[WITHOUT_IMAGES]  # there are none in this collection
     short = found.pop(SHORT)  # targets that are counted in a single frame
     assert set(short) == {"mot/MOT17-train/MOT17-05-FRCNN/gt/gt.txt"}
@@ -92,8 +93,8 @@ def test_annotations_have_the_errors_that_are_known_and_no_other(annotations: pd
     }
 
 
-def test_what_is_unusual_is_warned_of_in_its_rows(annotations: pd.DataFrame) -> None:
-    found = judge(annotations, without_images(annotations), "warning")
+def test_what_is_unusual_is_warned_of_in_its_rows(bare: pd.DataFrame) -> None:
+    found = judge(bare, without_images(bare), "warning")
     beyond = found["boxes end at the border of their image"]
     assert beyond["trackingnet/anno/a1qoB1eERn0_0.txt"] == list(range(162, 169))
     assert (

@@ -12,7 +12,8 @@ import pytest
 
 from trackline.config import Validate
 from trackline.data import footage, images
-from trackline.data.rules import RULES, Facts, Rule, Values
+from trackline.data.facts import Facts, Values
+from trackline.data.rules import RULES, Rule
 from trackline.errors import (
     BoxError,
     ClassError,
