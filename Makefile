@@ -1,5 +1,5 @@
 # Everything a person or a CI does here. `make run` and `make test` set themselves up.
-.PHONY: run test sabotage lint demo lock parity clean image image-test kubeflow-test
+.PHONY: run test sabotage lint demo lock parity bench quirks pools clean image image-test kubeflow-test
 .DELETE_ON_ERROR:
 
 PYTHON ?= python3
@@ -69,5 +69,15 @@ image-test: $(READY)  ## the pipeline in containers of that image, on a miniatur
 
 kubeflow-test: $(READY)  ## the graph, the client and multi-node training, slow parts too
 	@KUBEFLOW_SLOW=1 python -m pytest tests/pipelines
+
+bench: $(READY)  ## latency, training step and memory against a plain eager yardstick: make bench BENCH="--size default"
+	@python -m benchmarks.run $(BENCH)
+
+quirks: $(READY)  ## what each correction of the reference changes, on the model of the last `make run`
+	@python -m benchmarks.quirks
+
+SEEDS ?= 0 1 2
+pools: $(READY)  ## what the class head should pool: four trainings for each of SEEDS, after `make run`
+	@python -m benchmarks.pools --seeds $(SEEDS)
 
 include .ci/promotion.mk
