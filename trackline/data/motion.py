@@ -47,6 +47,14 @@ def cross(rng: Rng, path: Points, begin: int, end: int, aside: float, stride: fl
     return np.asarray(path[meet] + aside * offset + (frames - meet)[:, None] * stride * way)
 
 
+def escort(rng: Rng, path: Points, distance: float) -> Points:
+    """A path (T, 2) that keeps `distance` pixels beside another, a frame late: after a leap of the
+    leader the escort is where the leader was."""
+    late = path[np.maximum(np.arange(len(path)) - 1, 0)]
+    angles = rng.uniform(0, 2 * np.pi) + np.cumsum(rng.normal(0, 0.3, len(path)))
+    return np.asarray(late + distance * turn(angles))
+
+
 def leave(path: Points, begin: int, end: int, size: float, view: Points) -> Points:
     """The path with frames begin..end - 1 moved past the nearest side of the view."""
     gaps = np.stack([path[begin], view - path[begin]])

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from trackline.data.motion import MOTIONS, cross, pose, wander, wave
+from trackline.data.motion import MOTIONS, cross, escort, pose, wander, wave
 from trackline.data.shapes import (
     CLASSES,
     KINDS,
@@ -22,6 +22,8 @@ from trackline.data.shapes import (
     polygon,
 )
 from trackline.data.sprites import ZOOM, Actor, draw_sprite, pick_look, pick_tones
+
+ESCORTS = 0.6  # share of the look-alikes that stay with the target, as in a flock
 
 
 @dataclass(frozen=True)
@@ -122,8 +124,10 @@ def rival_tones(rng: Rng, tones: Colours, same_class: bool) -> Colours:
 
 
 def rival_path(rng: Rng, path: Points, size: float, view: Points, meets: bool) -> Points:
-    """A path (T, 2) of its own, or one that crosses the target's after the third frame."""
+    """A path (T, 2) of its own, or one that crosses the target's or keeps beside it."""
     frames = len(path)
+    if rng.uniform() < ESCORTS:
+        return escort(rng, path, size * rng.uniform(0.9, 1.4))
     if meets and frames > 3:
         meet = int(rng.integers(3, frames))
         return cross(rng, path, meet, meet + 1, size * rng.uniform(0.2, 0.7), size * 0.6)
