@@ -13,6 +13,7 @@ Command = Callable[[argparse.Namespace], int | None]
 
 # name: the module with its add_arguments(parser), and a line of help
 COMMANDS = {
+    "evaluate": ("trackline.commands.evaluate", "score a model on a data set of any layout"),
     "track": ("trackline.commands.track", "follow a target through a video"),
     "params": ("trackline.commands.params", "check params.yaml and print what is in force"),
     "model": ("trackline.commands.model", "build the network and count its parameters"),

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from collections.abc import Sequence as Listing
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from trackline.data.frames import Frames
+from trackline.data.frames import Frames, Image
 from trackline.data.table import BOX, Sequence
 from trackline.errors import BoxError
 from trackline.tracking.tracker import Result, Tracker
 
 Array = np.ndarray[Any, Any]
+DECODERS = 4  # threads; OpenCV decodes outside the interpreter's lock
 
 
 def track_sequences(
@@ -27,30 +29,49 @@ def track_sequences(
     slots: int,
     looks: Mapping[str, Sequence] | None = None,
     title: str = "track",
+    keep: Callable[[str, pd.DataFrame], None] | None = None,
 ) -> pd.DataFrame:
     """Follow every sequence from its first box; one row a frame, frame 0 holding the given box.
 
     `looks` names, by sequence, another one whose first frame serves as the template, to see
-    whether the template matters. Columns: sequence, frame, x, y, w, h, confidence, class, p_CLASS…
+    whether the template matters. `keep` gets the name and the rows of each sequence once it ends.
+    While the network looks at one frame of every slot, threads decode the next. Columns: sequence,
+    frame, x, y, w, h, confidence, class, p_CLASS…
     """
     results: dict[str, list[Result]] = {s.name: [] for s in sequences}
     waiting, active = list(reversed(sequences)), dict[int, Sequence]()
+    tables: dict[str, pd.DataFrame] = {}
     frames_to_go = sum(len(s) - 1 for s in sequences)
-    with tqdm(total=frames_to_go, desc=title, unit="frame", disable=None) as progress:
+    with (
+        ThreadPoolExecutor(DECODERS) as pool,
+        tqdm(total=frames_to_go, desc=title, unit="frame", disable=None) as progress,
+    ):
+        ahead: dict[int, Future[Image]] = {}
         while waiting or active:
             for slot in set(range(slots)) - active.keys():
                 if waiting:
                     sequence = active[slot] = waiting.pop()
                     _start(tracker, slot, sequence, frames, (looks or {}).get(sequence.name))
                     results[sequence.name].append(_given(sequence, len(classes)))
-            active = {k: s for k, s in active.items() if len(results[s.name]) < len(s)}
-            images = [frames(s, len(results[s.name])) for s in active.values()]
-            if images:
-                stepped = tracker.step(list(active), images)
-                for sequence, result in zip(active.values(), stepped, strict=True):
-                    results[sequence.name].append(result)
+            for slot, s in active.items():
+                if slot not in ahead and len(results[s.name]) < len(s):
+                    ahead[slot] = pool.submit(frames, s, len(results[s.name]))
+            images = {slot: ahead.pop(slot).result() for slot in active if slot in ahead}
+            for slot in images:
+                s, following = active[slot], len(results[active[slot].name]) + 1
+                if following < len(s):
+                    ahead[slot] = pool.submit(frames, s, following)
+            stepped = tracker.step(list(images), list(images.values())) if images else []
+            for slot, result in zip(images, stepped, strict=True):
+                results[active[slot].name].append(result)
+            for slot, s in list(active.items()):
+                if len(results[s.name]) == len(s):
+                    tables[s.name] = _tabulate(s, results.pop(s.name), classes)
+                    del active[slot]
+                    if keep is not None:
+                        keep(s.name, tables[s.name])
             progress.update(len(images))
-    return pd.concat([_tabulate(s, results[s.name], classes) for s in sequences], ignore_index=True)
+    return pd.concat([tables[s.name] for s in sequences], ignore_index=True)
 
 
 def time_steps(tracker: Tracker, sequence: Sequence, frames: Frames, most: int = 50) -> float:
