@@ -62,7 +62,6 @@ def run(
     image: str | None = None,
     root: Path = ROOT,
     reuse: bool = False,
-    retries: int = 0,
 ) -> Outcome:
     """Run the graph in subprocesses, or in containers of `image`; `remote` holds the footage.
 
@@ -75,14 +74,14 @@ def run(
     root = root.resolve()
     name = datetime.now(UTC).strftime("%Y%m%d-%H%M%S-%f")[:-3]
     (folder := root / name).mkdir(parents=True)
-    environment = _describe(root, remote, image or f"python-{_hash_code()}", retries)
+    environment = _describe(root, remote, image or f"python-{_hash_code()}")
     graph = build(environment, _with_absolute_registry(inputs))
     with warnings.catch_warnings(), _variables(name, root) as variables:
         warnings.simplefilter(
             "ignore"
         )  # of kfp's own making: resources that a laptop does not ration
         runner = (
-            containers.contain(root, remote, variables)
+            containers.contain(root, remote, _without_revision(variables))
             if image
             else local.SubprocessRunner(use_venv=False)
         )
@@ -104,12 +103,11 @@ def find_remote(project: Path = Path()) -> str:
     return str((project / ".dvc/cache").resolve())
 
 
-def _describe(root: Path, remote: str, image: str, retries: int) -> Environment:
-    settings = Settings(retries=retries, backoff_seconds=1)
+def _describe(root: Path, remote: str, image: str) -> Environment:
+    steps = {name: Settings(retries=0) for name in STEPS}
+    steps["fetch"] = Settings(retries=3, backoff_seconds=1)  # alone in going over a network
     # the run's name comes by another way: kfp's cache looks at what the environment sets
-    return Environment(
-        image, remote, f"{root}/journal", run_variable=False, steps=dict.fromkeys(STEPS, settings)
-    )
+    return Environment(image, remote, f"{root}/journal", run_variable=False, steps=steps)
 
 
 @contextmanager
@@ -119,6 +117,7 @@ def _variables(run: str, root: Path) -> Iterator[dict[str, str]]:
         "TRACKLINE_RUN": run,
         "TRACKLINE_DATA": f"{root}/data",
         "TRACKLINE_CHECKPOINTS": f"{root}/checkpoints",
+        "TRACKLINE_REVISION": _find_revision(),
     }
     before = {name: os.environ.get(name) for name in given}
     os.environ.update(given)
@@ -127,6 +126,17 @@ def _variables(run: str, root: Path) -> Iterator[dict[str, str]]:
     finally:
         for name, value in before.items():
             os.environ.pop(name) if value is None else os.environ.update({name: value})
+
+
+def _without_revision(variables: dict[str, str]) -> dict[str, str]:
+    """The image knows what it was built from, which may be older than the working tree."""
+    return {name: value for name, value in variables.items() if name != "TRACKLINE_REVISION"}
+
+
+def _find_revision() -> str:
+    """The working tree's revision, which the steps' scratch folders do not know."""
+    done = subprocess.run(("git", "rev-parse", "HEAD"), capture_output=True, text=True, check=False)
+    return done.stdout.strip() or "unknown"
 
 
 def _hash_code() -> str:

@@ -12,6 +12,7 @@ TRACKLINE_CHECKPOINTS  folder for checkpoints, shared so that a retried training
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import tempfile
@@ -122,6 +123,7 @@ def find_journal(run: str) -> str | None:
 @contextmanager
 def _journalled(run: str, name: str) -> Iterator[None]:
     """Keep in the journal that a step ran, and how it ended."""
+    logging.getLogger().setLevel(logging.WARNING)  # kfp turns every library's chatter on
     started, clock = datetime.now(UTC).isoformat(timespec="milliseconds"), time.perf_counter()
     entry: journal.Entry = {"step": name, "state": "succeeded", "started": started}
     lines: deque[str] = deque(maxlen=TAIL_LINES)

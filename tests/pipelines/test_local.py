@@ -144,7 +144,7 @@ def test_a_flaky_step_is_tried_again(accepted: Outcome, project: Project, tmp_pa
     helper = threading.Thread(target=come_back, daemon=True)
     helper.start()
     params = project.params
-    outcome = project.run("artifacts/flaky", remote=remote, retries=3, params=_stop_early(params))
+    outcome = project.run("artifacts/flaky", remote=remote, params=_stop_early(params))
     helper.join(timeout=1)
     assert outcome.steps[:2] == ["fetch", "index"]
     assert outcome.entries[0]["state"] == "succeeded"

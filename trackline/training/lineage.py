@@ -35,8 +35,13 @@ def record_lineage(
 
 
 def read_git() -> dict[str, Any]:
-    """The revision of the working tree and whether files were changed since; nulls outside git."""
+    """The revision of the working tree and whether files were changed since; nulls outside git.
+
+    In an image, which is no working tree, TRACKLINE_REVISION is what it was built from.
+    """
     revision = _git("rev-parse", "HEAD")
+    if not revision and (built := os.environ.get("TRACKLINE_REVISION", "unknown")) != "unknown":
+        return {"revision": built, "changed": None}
     changed = _git("status", "--porcelain", "--untracked-files=no")
     return {"revision": revision or None, "changed": bool(changed) if revision else None}
 
