@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.environment import Environment
-from pipelines.graph import NAME
 from pipelines.package import name_version
 from trackline.errors import TracklineError
 
@@ -106,7 +105,7 @@ def _explain_away(error: Exception) -> str:
     )
 
 
-def find_version(client: Any, package: Path, name: str = NAME) -> Version:
+def find_version(client: Any, package: Path, name: str) -> Version:
     """The version with this very content, marked as new when the server does not have it."""
     wanted, pipeline_id = name_version(package), client.get_pipeline_id(name)
     if pipeline_id is not None:
@@ -118,7 +117,7 @@ def find_version(client: Any, package: Path, name: str = NAME) -> Version:
     return Version(wanted, pipeline_id or "", "", new=True)
 
 
-def upload(client: Any, package: Path, environment: Environment, name: str = NAME) -> Version:
+def upload(client: Any, package: Path, environment: Environment, name: str) -> Version:
     """Upload a package unless the server has it already."""
     import kfp_server_api
 

@@ -44,6 +44,7 @@ def _add_inputs(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--params", type=Path, default=Path("params.yaml"), help="configuration")
     add("-S", "--set", action="append", default=[], metavar="NAME=VALUE", help="change a parameter")
+    add("--on-drift", action="store_true", help="train only when drift says that the data moved")
     add("--data-rev", help="git revision, or hash in data.dvc (default: today's data.dvc)")
 
 
@@ -70,7 +71,7 @@ def _compile(given: argparse.Namespace) -> None:
     from pipelines import inputs, package
     from pipelines.environment import load
 
-    collected = inputs.collect(given.params, given.set, given.data_rev)
+    collected = inputs.collect(given.params, given.set, given.data_rev, given.on_drift)
     out = package.compile_package(load(given.environment), collected, given.out)
     print(f"wrote {out}, version {package.name_version(out)}, data {collected.data_rev}")
 
@@ -110,11 +111,11 @@ def _start(given: argparse.Namespace) -> None:
     from pipelines.environment import load
 
     environment = load(given.environment)
-    collected = inputs.collect(given.params, given.set, given.data_rev)
+    collected = inputs.collect(given.params, given.set, given.data_rev, given.on_drift)
     client = cluster.connect(environment)
     with cluster.explaining(), _compiled(environment, collected) as package:
         if given.dry_run:
-            found = cluster.find_version(client, package)
+            found = cluster.find_version(client, package, collected.pipeline)
             print(
                 f"version     {found.name}, {'would be uploaded' if found.new else 'already there'}"
             )
@@ -123,8 +124,10 @@ def _start(given: argparse.Namespace) -> None:
             )
             print(f"data        {collected.data_rev}")
             return
-        version = cluster.upload(client, package, environment)
-        run = cluster.start(client, version, environment, f"trackline {collected.data_rev[:8]}")
+        version = cluster.upload(client, package, environment, collected.pipeline)
+        run = cluster.start(
+            client, version, environment, f"{collected.pipeline} {collected.data_rev[:8]}"
+        )
     print(f"version  {version.name}, {'uploaded' if version.new else 'already there'}")
     print(f"run      {run}")
     print(f"look     trackline pipeline status -e {given.environment}")
@@ -141,7 +144,7 @@ def _compiled(environment: Environment, collected: Inputs) -> Iterator[Path]:
 def _run_here(given: argparse.Namespace) -> None:
     from pipelines import inputs, local
 
-    collected = inputs.collect(given.params, given.set, given.data_rev)
+    collected = inputs.collect(given.params, given.set, given.data_rev, given.on_drift)
     image = given.image if given.containers else None
     if given.dry_run:
         print(
@@ -191,9 +194,9 @@ def _apply(given: argparse.Namespace) -> None:
     with cluster.explaining():
         for name, schedule in wanted.items():
             changes = [f"{k}={v}" for k, v in schedule.set.items()]
-            collected = inputs.collect(given.params, changes, schedule.data_rev)
+            collected = inputs.collect(given.params, changes, schedule.data_rev, schedule.on_drift)
             with _compiled(environment, collected) as package:
-                versions[name] = (schedule, find(client, package))
+                versions[name] = (schedule, find(client, package, name=collected.pipeline))
         plan = schedules.plan(client, environment, versions)
         if not given.dry_run:
             schedules.apply(client, environment, plan)

@@ -23,9 +23,10 @@ STEPS = (
     "gate",
     "register",
     "reject",
+    "rest",
     "notify",
 )
-UNCACHED = ("fetch", "register", "reject", "notify")
+UNCACHED = ("fetch", "register", "reject", "rest", "notify")
 MOUNT = "/mnt/trackline"
 
 DIGEST = re.compile(r"[\w.:/-]+@sha256:[0-9a-f]{64}")

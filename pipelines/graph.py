@@ -16,7 +16,7 @@ from trackline.champion import Pin
 from trackline.config import Params
 from trackline.errors import ConfigError
 
-NAME = "trackline"
+DRIFT = "drift"  # the verdict that starts a training of a run that waits for it
 SECTIONS = ("data", "validate", "drift", "model", "train", "track", "evaluate", "gate", "registry")
 # the artifact of a task: the file that the stage of dvc.yaml has in its place
 FILES = {
@@ -49,6 +49,12 @@ class Inputs:
     data_rev: str
     params: Params
     champion: Pin
+    on_drift: bool = False
+
+    @property
+    def pipeline(self) -> str:
+        """The pipeline's name; one that trains only when the data have moved is another."""
+        return "trackline-retrain" if self.on_drift else "trackline"
 
     def arguments(self) -> dict[str, Any]:
         """The pipeline's parameters, without the nulls, which Kubeflow cannot hold and which are defaults."""
@@ -69,7 +75,7 @@ def _drop_nulls(value: Any) -> Any:
     return value
 
 
-def build(environment: Environment, inputs: Inputs, name: str = NAME) -> Any:
+def build(environment: Environment, inputs: Inputs) -> Any:
     """Make the pipeline for an environment, with the inputs as defaults of its parameters."""
     make = Maker(environment)
     given = inputs.arguments()
@@ -80,7 +86,7 @@ def build(environment: Environment, inputs: Inputs, name: str = NAME) -> Any:
     )
 
     @dsl.pipeline(
-        name=name,
+        name=inputs.pipeline,
         description="Validate, train, evaluate, gate and register a tracker.",
         pipeline_config=limits,
     )
@@ -100,42 +106,46 @@ def build(environment: Environment, inputs: Inputs, name: str = NAME) -> Any:
         with dsl.ExitHandler(make("notify"), name="run"):
             fetched = make("fetch", data_rev=data_rev)
             indexed = make("index", data_rev=data_rev, data=data).after(fetched)
-            table = indexed.outputs["annotations"]
-            validated = make(
-                "validate", data_rev=data_rev, annotations=table, data=data, validate=validate
-            )
+            footage = {"data_rev": data_rev, "data": data}
+            footage["annotations"] = indexed.outputs["annotations"]
+            validated = make("validate", **footage, validate=validate)
             drifted = make(
-                "drift", data_rev=data_rev, annotations=table, champion=champion, data=data,
-                drift=drift, registry=registry,
-            ).after(validated)  # fmt: skip
-            trained = make(
-                "train", data_rev=data_rev, annotations=table, profile=drifted.outputs["profile"],
-                data=data, model=model, train=train, track=track,
-            ).after(validated)  # fmt: skip
-            evaluated = make(
-                "evaluate", data_rev=data_rev, trained=trained.outputs["trained"], annotations=table,
-                data=data, track=track, evaluate=evaluate,
-            )  # fmt: skip
-            results = {
-                "trained": trained.outputs["trained"],
-                "predictions": evaluated.outputs["predictions"],
-                "evaluation": evaluated.outputs["evaluation"],
-                "curves": trained.outputs["curves"],
-                "champion": champion,
-                "gate": gate,
-                "registry": registry,
-            }
-            judged = make(
-                "gate", **results, data_rev=data_rev, annotations=table, data=data, evaluate=evaluate,
-                plots=evaluated.outputs["plots"], validation=validated.outputs["validation"],
-                drifted=drifted.outputs["drifted"],
-            )  # fmt: skip
-            verdict = judged.outputs["verdict"]
-            # both branches are written out: a lone If on a named output never runs in the local runner
-            with dsl.If(judged.outputs["passed"] == True, name="accepted"):  # noqa: E712
-                make("register", **results, verdict=verdict, training=trained.outputs["training"])
-            with dsl.Else(name="rejected"):
-                make("reject", verdict=verdict)
+                "drift", **footage, champion=champion, drift=drift, registry=registry
+            ).after(validated)
+
+            def learn() -> None:
+                trained = make(
+                    "train", **footage, profile=drifted.outputs["profile"], model=model, train=train,
+                    track=track,
+                ).after(validated)  # fmt: skip
+                results = {name: trained.outputs[name] for name in ("trained", "curves")}
+                evaluated = make(
+                    "evaluate",
+                    **footage,
+                    trained=results["trained"],
+                    track=track,
+                    evaluate=evaluate,
+                )
+                results |= {n: evaluated.outputs[n] for n in ("predictions", "evaluation")}
+                results |= {"champion": champion, "gate": gate, "registry": registry}
+                judged = make(
+                    "gate", **footage, **results, evaluate=evaluate, plots=evaluated.outputs["plots"],
+                    validation=validated.outputs["validation"], drifted=drifted.outputs["drifted"],
+                )  # fmt: skip
+                results["verdict"] = judged.outputs["verdict"]
+                # both branches are written out: a lone If never runs in the local runner
+                with dsl.If(judged.outputs["passed"] == True, name="accepted"):  # noqa: E712
+                    make("register", **results, training=trained.outputs["training"])
+                with dsl.Else(name="rejected"):
+                    make("reject", verdict=results["verdict"])
+
+            if not inputs.on_drift:
+                learn()
+                return
+            with dsl.If(drifted.outputs["Output"] == DRIFT, name="moved"):
+                learn()
+            with dsl.Else(name="unmoved"):
+                make("rest", verdict=drifted.outputs["Output"])
 
     return trackline
 

@@ -20,7 +20,12 @@ POINTER = "data.dvc"
 MD5 = re.compile(r"[0-9a-f]{32}(\.dir)?")
 
 
-def collect(params: Path, changes: Iterable[str] = (), revision: str | None = None) -> Inputs:
+def collect(
+    params: Path,
+    changes: Iterable[str] = (),
+    revision: str | None = None,
+    on_drift: bool = False,
+) -> Inputs:
     """Read params.yaml with changes like train.epochs=30, data.dvc (of a git revision) and champion.json.
 
     Raises ConfigError or UsageError.
@@ -31,6 +36,7 @@ def collect(params: Path, changes: Iterable[str] = (), revision: str | None = No
         find_data_revision(revision),
         change_params(params, changes),
         champion.read_pin(champion.PIN),
+        on_drift,
     )
 
 

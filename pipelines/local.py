@@ -49,7 +49,7 @@ class Outcome:
             raise GateRefused(
                 f"the gates rejected the candidate, nothing was registered; {self.folder} says why"
             )
-        if "register" not in self.steps:
+        if not {"register", "rest"} & set(self.steps):
             raise TracklineError(
                 f"the run ended after {', '.join(self.steps) or 'no step'}; KFP's own messages stand above"
             )

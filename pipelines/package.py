@@ -11,18 +11,18 @@ from typing import Any
 import yaml
 
 from pipelines.environment import SECRET_VALUE, UNCACHED, Environment
-from pipelines.graph import NAME, Inputs, build
+from pipelines.graph import Inputs, build
 from trackline import artifacts
 from trackline.errors import ConfigError
 
 
-def compile_package(environment: Environment, inputs: Inputs, out: Path, name: str = NAME) -> Path:
+def compile_package(environment: Environment, inputs: Inputs, out: Path) -> Path:
     """Compile and check the pipeline; the same environment and inputs give the same bytes."""
     from kfp import compiler
 
     with artifacts.replacing(out) as temporary, warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
-        compiler.Compiler().compile(build(environment, inputs, name), str(temporary))
+        compiler.Compiler().compile(build(environment, inputs), str(temporary))
         check(temporary.read_text(encoding="utf-8"), environment)
     return out
 

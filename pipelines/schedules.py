@@ -33,6 +33,7 @@ class Schedule:
     cron: str
     set: dict[str, str] = field(default_factory=dict)
     data_rev: str | None = None
+    on_drift: bool = False
     enabled: bool = True
     concurrency: Annotated[int, Range(1, 10)] = 1
     catchup: bool = False

@@ -21,6 +21,9 @@ from trackline.champion import Pin
 IMAGE = os.environ.get("IMAGE", "localhost/trackline:latest")
 
 
+pytestmark = pytest.mark.skipif("IMAGE" not in os.environ, reason="minutes: make image-test")
+
+
 def find_image() -> Any:
     """The engine's entry for the image; the tests skip with the reason where there is none."""
     docker = pytest.importorskip("docker")

@@ -38,7 +38,9 @@ class Project:
         params = options.pop("params", self.params)
         remote = options.pop("remote", self.remote)
         assert isinstance(params, config.Params)
-        inputs = Inputs(find_data_revision(), params, Pin("tracker"))
+        inputs = Inputs(
+            find_data_revision(), params, Pin("tracker"), bool(options.pop("on_drift", False))
+        )
         return local.run(inputs, str(remote), root=Path(root), reuse=True, **options)  # type: ignore[arg-type]
 
     def gate(self, **thresholds: Any) -> config.Params:

@@ -97,6 +97,18 @@ def test_the_verdict_chooses_between_two_branches(spec: dict[str, Any]) -> None:
     assert conditions == {"register": asked, "reject": f"!({asked})"}
 
 
+def test_a_retraining_begins_where_drift_says_so(tmp_path: Path) -> None:
+    example = environment.load(ROOT / "pipelines/environments/example.yaml")
+    inputs = Inputs(REVISION, config.load(ROOT / "params.yaml"), Pin("tracker"), on_drift=True)
+    out = package.compile_package(example, inputs, tmp_path / "pipeline.yaml")
+    spec = package.read_documents(out.read_text())[0]
+    tasks = spec["components"]["comp-exit-handler-1"]["dag"]["tasks"]
+    assert {"fetch", "index", "validate", "drift"} < set(tasks)
+    assert not {"train", "gate"} & set(tasks)
+    assert "pipelinechannel--drift-Output'] == 'drift'" in out.read_text().replace("\n", " ")
+    assert {name for name, _ in package.list_tasks(spec)} == set(STAGES) | ONLY_KUBEFLOW | {"rest"}
+
+
 def test_the_pipeline_s_parameters_are_params_yaml_s_sections(spec: dict[str, Any]) -> None:
     parameters = spec["root"]["inputDefinitions"]["parameters"]
     assert set(parameters) == {*SECTIONS, "data_rev", "champion"}

@@ -83,6 +83,13 @@ def test_a_rejected_model_is_recorded_and_not_registered(
     assert not list(outcome.folder.rglob("register"))
 
 
+def test_a_retraining_waits_for_drift(accepted: Outcome, project: Project) -> None:
+    """There is no champion to have drifted from: the data are looked at, nothing is trained."""
+    outcome = project.run(on_drift=True)
+    outcome.check()
+    assert outcome.steps == ["fetch", "rest"]
+
+
 class Webhook(BaseHTTPRequestHandler):
     """Takes what is posted."""
 
