@@ -87,7 +87,7 @@ def test_the_predictions_cover_every_frame_with_what_gates_need(
 
 def test_the_plots_are_tables(run: Run) -> None:
     assert {p.name for p in run.evaluated.plots.iterdir()} == {
-        "success.csv", "precision.csv", "confusion.csv",
+        "success.csv", "precision.csv", "confusion.csv", "reliability.csv", "slices.csv",
     }  # fmt: skip
 
 
