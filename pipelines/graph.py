@@ -109,15 +109,14 @@ def build(environment: Environment, inputs: Inputs) -> Any:
             footage = {"data_rev": data_rev, "data": data}
             footage["annotations"] = indexed.outputs["annotations"]
             validated = make("validate", **footage, validate=validate)
-            drifted = make(
-                "drift", **footage, champion=champion, drift=drift, registry=registry
-            ).after(validated)
+            footage["quarantine"] = validated.outputs["quarantine"]
+            drifted = make("drift", **footage, champion=champion, drift=drift, registry=registry)
 
             def learn() -> None:
                 trained = make(
                     "train", **footage, profile=drifted.outputs["profile"], model=model, train=train,
                     track=track,
-                ).after(validated)  # fmt: skip
+                )  # fmt: skip
                 results = {name: trained.outputs[name] for name in ("trained", "curves")}
                 evaluated = make(
                     "evaluate",

@@ -24,12 +24,16 @@ from collections.abc import Iterator, Mapping
 from contextlib import chdir, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from trackline import artifacts, champion, config, journal, records
+from trackline.data import table
 from trackline.errors import ConfigError, TracklineError
+
+if TYPE_CHECKING:
+    from kfp.dsl import Artifact
 
 Section = Mapping[str, Any]
 TAIL_LINES = 200
@@ -80,6 +84,13 @@ class Step:
             (scratch / "data.dvc").write_text(yaml.safe_dump(pointer))
         self.params_file.write_text(yaml.safe_dump(sections))
         self.params = records.read(config.Params, self.params_file)
+
+    def lay_table(self, annotations: Artifact, quarantine: Artifact) -> Path:
+        """Lay the annotation table and what is set aside of it side by side, as its readers expect."""
+        folder = self.params_file.parent
+        (folder / table.QUARANTINE).symlink_to(quarantine.path)
+        (folder / "annotations.parquet").symlink_to(annotations.path)
+        return folder / "annotations.parquet"
 
     @property
     def checkpoint(self) -> Path:

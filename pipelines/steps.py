@@ -58,6 +58,7 @@ def validate(
 def drift(
     data_rev: str,
     annotations: dsl.Input[dsl.Dataset],
+    quarantine: dsl.Input[dsl.Dataset],
     champion: dict,
     data: dict,
     drift: dict,
@@ -76,7 +77,7 @@ def drift(
         reference = component.find_reference(step.pin, step.params.registry)
         files = (Path(output.path) for output in (profile, drifted, drift_report))
         compared = component.drift(
-            Path(annotations.path), step.data, reference, step.params.drift, *files
+            step.lay_table(annotations, quarantine), step.data, reference, step.params.drift, *files
         )
         display.show_numbers(drifted)
     return compared.verdict
@@ -85,6 +86,7 @@ def drift(
 def train(
     data_rev: str,
     annotations: dsl.Input[dsl.Dataset],
+    quarantine: dsl.Input[dsl.Dataset],
     profile: dsl.Input[dsl.Artifact],
     data: dict,
     model: dict,
@@ -99,7 +101,8 @@ def train(
     from pipelines.training import run_training
 
     with Step("train", data_rev, data=data, model=model, train=train, track=track) as step:
-        run_training(step, annotations.path, profile.path, trained.path, training.path, curves.path)
+        table = step.lay_table(annotations, quarantine)
+        run_training(step, table, profile.path, trained.path, training.path, curves.path)
         display.show_numbers(training)
         trained.metadata |= {"dvc_md5": data_rev, "run": step.run}
 
@@ -108,6 +111,7 @@ def evaluate(
     data_rev: str,
     trained: dsl.Input[dsl.Model],
     annotations: dsl.Input[dsl.Dataset],
+    quarantine: dsl.Input[dsl.Dataset],
     data: dict,
     track: dict,
     evaluate: dict,
@@ -124,7 +128,7 @@ def evaluate(
     from pipelines.step import Step
 
     with Step("evaluate", data_rev, data=data, track=track, evaluate=evaluate) as step:
-        inputs = Inputs(Path(trained.path), Path(annotations.path))
+        inputs = Inputs(Path(trained.path), step.lay_table(annotations, quarantine))
         outputs = Outputs(Path(evaluation.path), Path(predictions.path), Path(plots.path))
         print(describe(run(step.params, inputs, outputs)))
         display.show_numbers(evaluation)
@@ -135,6 +139,7 @@ def gate(
     data_rev: str,
     trained: dsl.Input[dsl.Model],
     annotations: dsl.Input[dsl.Dataset],
+    quarantine: dsl.Input[dsl.Dataset],
     predictions: dsl.Input[dsl.Dataset],
     champion: dict,
     evaluation: dsl.Input[dsl.Metrics],
@@ -166,7 +171,7 @@ def gate(
                 validation=Path(validation.path),
                 drift=Path(drifted.path),
                 champion=step.pin,
-                annotations=Path(annotations.path),
+                annotations=step.lay_table(annotations, quarantine),
                 curves=Path(curves.path) / "train.csv",
                 success=Path(plots.path) / "success.csv",
                 precision=Path(plots.path) / "precision.csv",

@@ -12,12 +12,12 @@ from pipelines.step import Step
 
 
 def run_training(
-    step: Step, annotations: str, profile: str, model: str, metrics: str, curves: str
+    step: Step, annotations: Path, profile: str, model: str, metrics: str, curves: str
 ) -> None:
     """Train here in as many processes as TRACKLINE_PROCESSES says, or across nodes; killed, it goes on."""
     files = {
         "--params": step.params_file,
-        "--annotations": Path(annotations),
+        "--annotations": annotations,
         "--profile": Path(profile),
         "--model": Path(model),
         "--metrics": Path(metrics),

@@ -16,6 +16,7 @@ from typing import Any
 
 from pipelines.environment import MOUNT, Environment
 from trackline import artifacts, records
+from trackline.data.table import QUARANTINE
 from trackline.errors import TracklineError
 
 GONE_SECONDS = 300
@@ -49,6 +50,9 @@ def train(run: str, environment: Environment, root: Path, files: dict[str, Path]
     for option in ("--params", "--annotations", "--profile"):
         if files[option].is_file():
             shutil.copyfile(files[option], shared[option])
+    aside = files["--annotations"].with_name(QUARANTINE)
+    if aside.is_file():
+        shutil.copyfile(aside, folder / QUARANTINE)
     shared["--curves"] = folder / "train.csv"
     shared["--checkpoint"] = folder / "checkpoint.safetensors"
     Job(run, environment).run("components.train", [str(p) for pair in shared.items() for p in pair])
