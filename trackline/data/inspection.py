@@ -1,0 +1,117 @@
+"""A first look at footage that is not ours yet: what it is, what is wrong with it, and a picture."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+
+from trackline import artifacts, config
+from trackline.data import footage
+from trackline.data.facts import Facts
+from trackline.data.footage import Found
+from trackline.data.frames import Frames, Image
+from trackline.data.images import check
+from trackline.data.rules import RULES
+from trackline.data.table import Sequence, iterate
+from trackline.data.tree import SPLITS
+from trackline.errors import DataError
+
+MOMENTS = (0.0, 0.33, 0.67, 1.0)  # of each sequence on the sheet
+TILE_WH, LINE = (240, 180), 22
+GREEN, INK, PAPER = (60, 220, 60), (30, 30, 30), (245, 245, 245)
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One broken rule: how often, and the first places."""
+
+    rule: str
+    severity: str
+    count: int
+    examples: tuple[str, ...]
+    remedy: str
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What was found below a folder."""
+
+    found: list[Found]
+    table: pd.DataFrame
+    problems: list[Problem]
+    left_over: dict[str, int]  # images that no sequence has, by folder
+
+
+def inspect(path: Path, settings: config.Data, limits: config.Validate) -> Inspection:
+    """Read everything below `path` and hold it to every rule but those on splits."""
+    found = footage.find(path, settings)
+    table = footage.join(rows for one in found for rows in footage.read(one, settings.class_map))
+    checks = check(path, table, limits.image_sample, limits.max_image_mpx)
+    facts = Facts(table, checks, limits, settings.classes)
+    problems = []
+    for rule in RULES:
+        if rule.unit == "split":
+            continue
+        values = rule.find(facts)
+        if len(values):
+            places = facts.units[rule.unit].loc[values.index[:3]]
+            told = zip(places["sequence"], places["frame"], values, strict=False)
+            severity = limits.severity.get(rule.name, rule.severity)
+            examples = tuple(f"{name}/{frame}: {value}" for name, frame, value in told)
+            problems.append(Problem(rule.name, severity, len(values), examples, rule.remedy))
+    trees = {one.dataset: one.tree for one in found}
+    left = {
+        f"{name}/{folder}".strip("/"): count
+        for name, tree in trees.items()
+        for folder, count in footage.find_left_over(
+            tree, [one.clip for one in found if one.dataset == name]
+        ).items()
+    }
+    return Inspection(found, table, problems, left)
+
+
+def draw_sheet(table: pd.DataFrame, root: Path, most: int = 24) -> Image:
+    """Picture some sequences, four moments of each with the box drawn; uint8 [height, width, 3], RGB."""
+    names = table["sequence"].unique()
+    spread = np.linspace(0, len(names) - 1, min(most, len(names))).round().astype(int)
+    chosen = table[table["sequence"].isin(names[spread])]
+    frames = Frames(root, cache_mb=64)
+    rows = [_draw_row(one, frames) for split in SPLITS for one in iterate(chosen, split)]
+    return np.vstack(rows)
+
+
+def write_sheet(path: Path, sheet: Image) -> None:
+    """Write a picture as PNG or JPEG, by the suffix, atomically."""
+    with artifacts.replacing(path) as temporary:
+        if not cv2.imwrite(str(temporary), cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR)):
+            raise DataError(f"{path} cannot be written as a picture; name it .png or .jpg")
+
+
+def _draw_row(sequence: Sequence, frames: Frames) -> Image:
+    tiles = [draw_tile(sequence, frames, moment, TILE_WH) for moment in MOMENTS]
+    title = np.full((LINE, TILE_WH[0] * len(MOMENTS), 3), PAPER, np.uint8)
+    text = f"{sequence.dataset}  {sequence.name}  {sequence.split}  {sequence.label or 'no class'}"
+    told = f"{text}  {len(sequence)} frames"
+    cv2.putText(title, told, (6, 16), cv2.FONT_HERSHEY_SIMPLEX, 0.45, INK, 1, cv2.LINE_AA)
+    return np.vstack([title, np.hstack(tiles)])
+
+
+def draw_tile(sequence: Sequence, frames: Frames, moment: float, size_wh: tuple[int, int]) -> Image:
+    """One frame, small, with its box where the target is visible; grey where it cannot be read."""
+    frame = round(moment * (len(sequence) - 1))
+    try:
+        image = frames(sequence, frame)
+    except (DataError, OSError):
+        return np.full((size_wh[1], size_wh[0], 3), 128, np.uint8)
+    scale = np.divide(size_wh, image.shape[1::-1])
+    tile = cv2.resize(image, size_wh, interpolation=cv2.INTER_AREA)
+    box = sequence.boxes_xywh[frame]
+    if sequence.visible[frame] and np.isfinite(box).all():
+        corners = np.concatenate([box[:2], box[:2] + box[2:]]) * np.tile(scale, 2)
+        left, top, right, bottom = np.clip(corners, -9999, 9999).round().astype(int).tolist()
+        cv2.rectangle(tile, (left, top), (right, bottom), GREEN, 2)
+    return np.asarray(tile)
