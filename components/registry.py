@@ -3,8 +3,9 @@
 A version is named by its number, an alias (candidate, champion), or in full: models:/NAME@champion,
 models:/NAME/3. Every command takes --json and then prints one JSON document.
 
-exit codes: 0 done, 2 refused by the gates, 3 params.yaml, 20 no such version, registry out of reach
-or the champion was moved by somebody else, 21 something was altered, 64 the command line is wrong
+exit codes: 0 done, 2 refused by the gates, or not the same when made again, 3 params.yaml, 10 code or
+data to make it again cannot be had, 20 no such version, registry out of reach or the champion was moved
+by somebody else, 21 something was altered, 64 the command line is wrong
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from trackline import champion, config
 from trackline.commandline import Parser, exit_code
-from trackline.errors import PackageError, UsageError
+from trackline.errors import GateRefused, PackageError, UsageError
 
 if TYPE_CHECKING:
     from trackline.registry import Store
@@ -52,6 +53,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     verify = add("verify", _verify, "fetch versions and check sums, verdict, champion and journal")
     verify.add_argument("versions", nargs="*", help="numbers or aliases; none: all")
     add("audit", _audit, "every promotion and rollback")
+    again = add("reproduce", _reproduce, "make a version again from its number, and compare sums")
+    again.add_argument("version", help="number or alias")
+    again.add_argument("--folder", type=Path, help="work in this new folder, and keep it")
     promote = add("promote", _promote, "make a version the champion, if its gates hold today")
     promote.add_argument("version", help="number or alias")
     rollback = add("rollback", _roll_back, "return to the champion before this one")
@@ -64,7 +68,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def _print(printed: Printed, as_json: bool) -> int:
     content, text = printed
     print(json.dumps(content, indent=2, ensure_ascii=False, default=str) if as_json else text)
-    return PackageError.exit_code if isinstance(content, dict) and content.get("faults") else 0
+    if not isinstance(content, dict):
+        return 0
+    if content.get("identical") is False:
+        return GateRefused.exit_code
+    return PackageError.exit_code if content.get("faults") else 0
 
 
 def _open(given: argparse.Namespace) -> Store:
@@ -141,6 +149,24 @@ def _audit(given: argparse.Namespace) -> Printed:
         for m in moves
     ]
     return moves, "\n".join(lines) or "nothing was ever promoted"
+
+
+def _reproduce(given: argparse.Namespace) -> Printed:
+    from tempfile import TemporaryDirectory
+
+    from trackline import reproduction
+
+    found = _find(_open(given), given.version)
+    if given.folder:
+        content = reproduction.reproduce(*found, given.folder)
+        return content, reproduction.describe(content)
+    with TemporaryDirectory(prefix="reproduce-") as scratch:
+        folder = Path(scratch) / "project"
+        try:
+            content = reproduction.reproduce(*found, folder)
+        finally:
+            reproduction.discard(Path(), folder)
+    return content, reproduction.describe(content)
 
 
 def _promote(given: argparse.Namespace) -> Printed:

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
-from trackline import config, records
+from trackline import artifacts, config, records
 
 ROOT = Path(__file__).parents[1]
 STEPS = ["index", "validate", "drift", "train", "evaluate", "gate", "register"]
@@ -173,3 +173,18 @@ def test_an_experiment_with_another_parameter(project: Project) -> None:
     assert {"old", "new", "diff"} <= difference["metrics/evaluate.json"]["ao"].keys()
     assert project.read("metrics/register.json")["version"] == 2
     assert "other" in project.succeed("dvc", "exp", "show", "--csv")
+
+
+def test_a_version_is_made_again_from_its_number_bit_by_bit(
+    project: Project, tmp_path: Path
+) -> None:
+    """The experiment's: trained on changes that only the commit which DVC made of it holds."""
+    folder = tmp_path / "again"
+    command = ("trackline", "registry", "reproduce", "2", "--json", "--folder", str(folder))
+    found = json.loads(project.succeed(*command))
+    assert found["identical"] is True
+    assert found["environment"] == {}
+    assert {"model.safetensors", "model.yaml"} <= found["files"].keys()
+    weights = artifacts.sha256(project.root / "artifacts/model/model.safetensors")
+    assert found["files"]["model.safetensors"] == [weights, weights]
+    assert config.load(folder / "params.yaml").train.seed == 7
