@@ -48,3 +48,7 @@ judge-champion:
 
 promotion-test: $(READY)  ## the workflows' own commands against a bare git remote, MLflow and S3: minutes
 	@python -m pytest -m promotion tests/services/test_workflows.py
+
+.PHONY: services-test
+services-test: $(READY)  ## the registry over PostgreSQL, MLflow and S3 with faults between them: minutes
+	@python -m pytest -m services tests/services/test_faults.py

@@ -65,7 +65,7 @@ def serving(backend: str, destination: str, s3: str, folder: Path) -> Iterator[s
     command = [
         sys.executable, "-m", "mlflow", "server", "--backend-store-uri", backend,
         "--artifacts-destination", destination, "--host", "127.0.0.1", "--port", str(port),
-        "--allowed-hosts", f"127.0.0.1:{port}", "--workers", "1",
+        "--allowed-hosts", "127.0.0.1:*", "--workers", "1",
     ]  # fmt: skip
     environment = {
         **{k: v for k, v in os.environ.items() if not k.startswith("MLFLOW_")},

@@ -39,6 +39,7 @@ ENVIRONMENT = {
     "AWS_EC2_METADATA_DISABLED": "true",  # else a missing key is looked for on the network
 }
 REMEDIES = {
+    r"Invalid Host header": "name that host in the server's --allowed-hosts",
     r"ExpiredToken|InvalidAccessKeyId|SignatureDoesNotMatch|AccessDenied|Forbidden|\b40[13]\b|"
     r"[Cc]redentials|InvalidClientTokenId|UNAUTHENTICATED|PERMISSION_DENIED": (
         "renew the credentials (AWS_… for S3, MLFLOW_TRACKING_… for the server) and run the step again"
