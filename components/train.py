@@ -6,9 +6,10 @@ model package artifacts/model/, metrics/train.json and plots/train.csv with a ro
 Killed at any moment and started again with the same parameters and data, it goes on from the last
 checkpoint (written after each epoch and every train.checkpoint_minutes) and ends with the weights of
 an uninterrupted run, to the bit on a CPU. SIGTERM and Ctrl-C end the step at hand, save and leave.
+Several devices: torchrun --nproc-per-node 2 -m components.train (docs/training.md).
 
 exit codes: 0 trained, 3 params.yaml, 11 no training sequence, 12 missing or 13 corrupt image,
-75 told to stop and saved
+22 processes that see different checkpoints, 75 told to stop and saved, 76 another process died
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     import torch
 
     from trackline.data.clips import ClipLoader
+    from trackline.training.distributed import Group
     from trackline.training.interruption import StopRequest
     from trackline.training.loop import Row, Trainer
 
@@ -51,22 +53,20 @@ class Outputs:
 
 def train(params: config.Params, inputs: Inputs, outputs: Outputs) -> Row:
     """Run the step; returns the last epoch's row."""
-    import torch
-
-    from trackline.training import checkpoint
+    from trackline.training import checkpoint, distributed
     from trackline.training.interruption import heed_signals
 
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    trainer, loader = make_trainer(params, inputs.annotations, device)
-    run = identify_run(params, inputs.annotations)
-    if checkpoint.resume(outputs.checkpoint, trainer, run):
-        print(f"going on {describe_position(trainer)}", flush=True)
-    with heed_signals() as request:
+    with distributed.join() as (group, device), heed_signals() as request:
+        trainer, loader = make_trainer(params, inputs.annotations, device, group)
+        run = identify_run(params, inputs.annotations)
+        if checkpoint.resume(outputs.checkpoint, trainer, run) and group.leads:
+            print(f"going on {describe_position(trainer)}", flush=True)
         keeper = Keeper(outputs, run, request, params.train.checkpoint_minutes)
         trainer.fit(loader, keeper.after_epoch, keeper.after_step)
-    write_results(params, inputs, outputs, trainer)
-    checkpoint.remove(outputs.checkpoint)
-    return trainer.rows[-1]
+        if group.leads:
+            write_results(params, inputs, outputs, trainer)
+            checkpoint.remove(outputs.checkpoint)
+        return trainer.rows[-1]
 
 
 class Keeper:
@@ -80,17 +80,21 @@ class Keeper:
         """Print and write the epoch's row, save, and leave when told to; raises Interrupted."""
         import pandas as pd
 
-        print(format_row(trainer.rows[-1]), flush=True)
-        artifacts.write_table(self.outputs.curves, pd.DataFrame(trainer.rows))
+        if trainer.group.leads:
+            print(format_row(trainer.rows[-1]), flush=True)
+            artifacts.write_table(self.outputs.curves, pd.DataFrame(trainer.rows))
+        (told,) = trainer.group.agree(self.request.made)
         self._save(trainer)
-        if self.request.made and trainer.epoch < trainer.config.epochs:
+        if told and trainer.epoch < trainer.config.epochs:
             self._leave(trainer)
 
     def after_step(self, trainer: Trainer) -> None:
         """Save when it is time, or when told to stop; raises Interrupted then."""
-        if self.request.made or time.monotonic() - self.saved >= 60 * self.minutes:
+        due = time.monotonic() - self.saved >= 60 * self.minutes
+        told, due = trainer.group.agree(self.request.made, due)
+        if told or due:
             self._save(trainer)
-        if self.request.made:
+        if told:
             self._leave(trainer)
 
     def _save(self, trainer: Trainer) -> None:
@@ -115,7 +119,7 @@ def describe_position(trainer: Trainer) -> str:
 
 
 def make_trainer(
-    params: config.Params, annotations: Path, device: torch.device
+    params: config.Params, annotations: Path, device: torch.device, group: Group | None = None
 ) -> tuple[Trainer, ClipLoader]:
     """Build the network and what feeds it; raises EmptyDataError without training sequences."""
     import torch
@@ -126,8 +130,11 @@ def make_trainer(
     from trackline.data.sampling import ClipSampler
     from trackline.models import weights
     from trackline.models.network import Network
-    from trackline.training.loop import Trainer
+    from trackline.training.distributed import Group
+    from trackline.training.loop import Trainer, check_batch
 
+    group = group or Group()
+    check_batch(params.train, group)
     torch.manual_seed(params.train.seed)
     sequences = list(table.iterate(table.read(annotations), "train"))
     if not sequences:
@@ -136,10 +143,11 @@ def make_trainer(
     classes = params.data.classes
     sampler = ClipSampler(sequences, frames, classes, params.model, params.train)
     network = Network(params.model, len(classes))
-    if report := weights.initialise(network, params.model.pretrained):
+    report = weights.initialise(network, params.model.pretrained)
+    if report and group.leads:
         print(report)
-    loader = ClipLoader(sampler, params.train.batch, params.train.loader_threads)
-    return Trainer(network, params.train, device), loader
+    loader = ClipLoader(sampler, params.train.batch, params.train.loader_threads, group.share)
+    return Trainer(network, params.train, device, group), loader
 
 
 def identify_run(params: config.Params, annotations: Path) -> str:
@@ -158,7 +166,7 @@ def write_results(
 
     seconds = sum(row["seconds"] for row in trainer.rows)
     annotations = artifacts.sha256(inputs.annotations)
-    lineage = record_lineage(params, annotations, seconds, trainer.device)
+    lineage = record_lineage(params, annotations, seconds, trainer.device, trainer.group.size)
     classes = params.data.classes if trainer.network.class_head is not None else ()
     model = package.Package(trainer.trained, classes, params.track, lineage)
     extras = {package.PROFILE: inputs.profile} if inputs.profile.is_file() else {}

@@ -286,6 +286,7 @@ class Train:
     epochs: Count = 100
     samples_per_epoch: Count = 60_000
     batch: Count = 32
+    accumulate: Count = 1
     search_frames: Count = 5
     history_start_epoch: Natural = 0
     max_gap: Count = 70

@@ -13,8 +13,10 @@ TracklineError                1   anything below, when no finer class fits
 ├── RegistryError            20   the registry has no such version, or a move came too late
 │   └── RegistryUnreachable  20   the registry cannot be reached or written
 ├── PackageError             21   a model package is incomplete, altered or of another shape
+├── CheckpointError          22   the processes of a run cannot agree where to go on
 ├── UsageError               64   a command line that cannot be understood
-└── Interrupted              75   told to stop (SIGTERM, Ctrl-C); all is saved, start it again
+├── Interrupted              75   told to stop (SIGTERM, Ctrl-C); all is saved, start it again
+└── WorkerLost               76   another process of a distributed run died; start the run again
 """
 
 from __future__ import annotations
@@ -98,6 +100,12 @@ class PackageError(TracklineError):
     exit_code = 21
 
 
+class CheckpointError(TracklineError):
+    """The processes of a distributed run do not see the same checkpoint."""
+
+    exit_code = 22
+
+
 class UsageError(TracklineError):
     """The command line cannot be understood."""
 
@@ -108,3 +116,9 @@ class Interrupted(TracklineError):
     """A long step was told to stop and has saved where it was."""
 
     exit_code = 75
+
+
+class WorkerLost(TracklineError):
+    """Another process of a distributed run is gone."""
+
+    exit_code = 76

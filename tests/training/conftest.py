@@ -83,7 +83,7 @@ class Job:
     def finish(self, *launcher: str) -> str:
         """Run it to its end; returns what it said on stdout."""
         process = self.start(*launcher)
-        out, err = process.communicate(timeout=120)
+        out, err = process.communicate(timeout=500)
         assert process.returncode == 0, err
         return out
 

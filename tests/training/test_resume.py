@@ -27,7 +27,7 @@ def wait_for(path: Path) -> None:
     """Wait until a file is there or, for a checkpoint that is there already, is replaced."""
     old, start = path.stat().st_mtime_ns if path.exists() else 0, time.monotonic()
     while not path.exists() or path.stat().st_mtime_ns == old:
-        assert time.monotonic() - start < 60
+        assert time.monotonic() - start < 300
         time.sleep(0.005)
 
 
@@ -55,7 +55,7 @@ def test_told_to_stop_it_saves_within_the_epoch_and_leaves_with_its_own_code(
     process = job.start()
     wait_for(job.root / "curves.csv")  # the first epoch is done
     process.send_signal(signal.SIGTERM)
-    _, error = process.communicate(timeout=60)
+    _, error = process.communicate(timeout=500)
     assert process.returncode == 75
     assert error.startswith("error: told to stop after ")
     assert "start it again to go on" in error

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, fields, replace
 
@@ -33,15 +33,46 @@ class Batch:
         parts = (getattr(self, f.name).to(device, non_blocking=True) for f in fields(self))
         return Batch(*parts)
 
+    def split(self, parts: int) -> list[Batch]:
+        """The same in equal parts."""
+        columns = (getattr(self, f.name).chunk(parts) for f in fields(self))
+        return [Batch(*row) for row in zip(*columns, strict=True)]
+
+
+@dataclass(frozen=True)
+class Share:
+    """The part of each batch that this process works on, where several train together.
+
+    `gather` brings the parts of all processes together, in their order.
+    """
+
+    rank: int = 0
+    size: int = 1
+    gather: Callable[[Tensor], Tensor] = lambda part: part
+
+    def rows(self, batch: int) -> range:
+        """This process's samples of a batch of `batch` samples."""
+        part = batch // self.size
+        return range(self.rank * part, (self.rank + 1) * part)
+
+
+ALONE = Share()
+
 
 class ClipLoader:
     """Iterates over the batches of an epoch; position and content depend on the seed alone."""
 
-    def __init__(self, sampler: ClipSampler, batch: int, threads: int, ahead: int = 2) -> None:
+    def __init__(
+        self, sampler: ClipSampler, batch: int, threads: int, share: Share = ALONE, ahead: int = 2
+    ) -> None:
         self.sampler, self.batch, self.threads, self.ahead = sampler, batch, threads, ahead
+        self.rows = share.rows(batch)
 
     def __call__(self, epoch: int, samples: int, first: int = 0) -> Iterator[Batch]:
-        """Yield the whole batches among `samples` clips of an epoch, from batch number `first` on."""
+        """Yield this process's share of the whole batches among `samples` clips of an epoch.
+
+        The first to come is batch number `first`.
+        """
         starts = range(first * self.batch, samples - self.batch + 1, self.batch)
         with ThreadPoolExecutor(self.threads) as pool:
             waiting: deque[Future[Batch]] = deque()
@@ -53,14 +84,18 @@ class ClipLoader:
                 yield waiting.popleft().result()
 
     def _load(self, epoch: int, start: int) -> Batch:
-        clips = [self.sampler(epoch, start + i) for i in range(self.batch)]
+        clips = [self.sampler(epoch, start + i) for i in self.rows]
         template, box, searches, boxes, labels = zip(*clips, strict=True)
         a, b, c, d = (torch.from_numpy(np.stack(x)) for x in (template, box, searches, boxes))
         return Batch(a, b, c, d, torch.tensor(labels))
 
 
 def prepare(
-    batch: Batch, augment: Augment | None, generator: torch.Generator, double_flips: bool = False
+    batch: Batch,
+    augment: Augment | None,
+    generator: torch.Generator,
+    double_flips: bool = False,
+    share: Share = ALONE,
 ) -> Batch:
     """Turn uint8 images into normalised floats [b, (t,) 3, side, side], augmented on the way.
 
@@ -70,7 +105,7 @@ def prepare(
     searches = batch.searches.movedim(-1, -3).float() / 255
     boxes = batch.boxes_xywh
     if augment is not None:
-        draw = _Draw(generator, len(templates), templates.device)
+        draw = _Draw(generator, len(templates), templates.device, share)
         templates, searches = _recolour(templates, searches, augment.recolour, draw)
         searches = _paste_distractors(templates, searches, batch, augment.distractors, draw)
         templates, searches = _vary_light(templates, searches, augment, draw)
@@ -91,21 +126,30 @@ def normalise(images_3hw: Tensor) -> Tensor:
 
 
 class _Draw:
-    """Random numbers for each sample of a batch, drawn on the host, used on the device."""
+    """Random numbers for each sample of a batch, drawn on the host, used on the device.
 
-    def __init__(self, generator: torch.Generator, batch: int, device: torch.device) -> None:
-        self.generator, self.batch, self.device = generator, batch, device
+    They are drawn for the whole batch: each process of several uses those of its share.
+    """
+
+    def __init__(
+        self, generator: torch.Generator, part: int, device: torch.device, share: Share
+    ) -> None:
+        self.generator, self.device, self.gather = generator, device, share.gather
+        self.batch = part * share.size
+        rows = share.rows(self.batch)
+        self.rows = slice(rows.start, rows.stop)
 
     def uniform(self, *shape: int) -> Tensor:
-        return torch.rand(self.batch, *shape, generator=self.generator).to(self.device)
+        drawn = torch.rand(self.batch, *shape, generator=self.generator)
+        return drawn[self.rows].to(self.device)
 
     def chance(self, probability: float) -> Tensor:
         return self.uniform() < probability
 
     def partner(self) -> Tensor:
-        """For each sample another one of the batch."""
+        """For each sample of the share another one of the whole batch."""
         shift = torch.randint(1, max(2, self.batch), (1,), generator=self.generator)
-        return ((torch.arange(self.batch) + shift) % self.batch).to(self.device)
+        return ((torch.arange(self.batch) + shift) % self.batch)[self.rows].to(self.device)
 
 
 def _recolour(
@@ -152,11 +196,11 @@ def _paste_distractors(
     The patch is an ellipse inside the other target's box, of about the true target's size, at a
     random place of each search region.
     """
-    if probability == 0 or len(templates) < 2:
+    if probability == 0 or draw.batch < 2:
         return searches
     t, side = searches.shape[1], searches.shape[-1]
     partner = draw.partner()
-    other = batch.template_boxes_xywh[partner][:, None]
+    other = draw.gather(batch.template_boxes_xywh)[partner][:, None]
     size = batch.boxes_xywh[..., 2:].prod(-1).sqrt() * (0.7 + 0.6 * draw.uniform(t))
     shape = other[..., 2:] / other[..., 2:].prod(-1, keepdim=True).sqrt()
     wanted = torch.cat((draw.uniform(t, 2), size[..., None] * shape), dim=-1)  # cxcywh
@@ -167,7 +211,9 @@ def _paste_distractors(
     centre = other[..., None, None, :2] + other[..., None, None, 2:] / 2
     grid = 2 * (centre + unit * other[..., None, None, 2:]) - 1
     patches = F.grid_sample(
-        templates[partner].repeat_interleave(t, 0), grid.flatten(0, 1), align_corners=False
+        draw.gather(templates)[partner].repeat_interleave(t, 0),
+        grid.flatten(0, 1),
+        align_corners=False,
     ).view_as(searches)
     alpha = (4 * (1 - (2 * unit).square().sum(-1))).clamp(0, 1)
     true = batch.boxes_xywh[..., None, None, :]

@@ -1,7 +1,8 @@
 """Checkpoints: everything a killed run needs to go on as if nothing had happened, without pickle.
 
 Two files are kept, the newest and the one before it, each with a sum over its content: a disk that
-filled up or lost a block costs the steps between them, not the run.
+filled up or lost a block costs the steps between them, not the run. Of several processes all take
+part in saving and the first one writes; all read.
 """
 
 from __future__ import annotations
@@ -18,14 +19,19 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from trackline import artifacts
+from trackline.errors import CheckpointError
 from trackline.training.loop import Trainer
 
 Tensors = dict[str, Tensor]
+Found = tuple[dict[str, Any], Tensors]
 
 
 def save(path: Path, trainer: Trainer, run: str) -> None:
     """Write the state of a trainer between two steps; `run` is the digest of what defines the run."""
-    tensors = _collect(trainer)
+    own = _collect_own(trainer)
+    if not trainer.group.leads:
+        return
+    tensors = own | _collect(trainer)
     progress = {name: getattr(trainer, name) for name in ("epoch", "batch", "seconds", "rows")}
     record = {"run": run, "sha256": _sum(tensors), **progress}
     with artifacts.replacing(path) as temporary:
@@ -37,19 +43,26 @@ def save(path: Path, trainer: Trainer, run: str) -> None:
 def resume(path: Path, trainer: Trainer, run: str) -> bool:
     """Bring a trainer to the newest sound state of this run; False when there is none.
 
-    A checkpoint of another run is passed over in silence, a damaged one is not.
+    A checkpoint of another run is passed over in silence, a damaged one is not. Raises
+    CheckpointError where processes find different ones.
     """
-    for candidate in (path, before(path)):
-        if (found := _read(candidate, run)) is None:
-            continue
-        record, tensors = found
-        if candidate != path:
-            path.unlink(missing_ok=True)  # or the next save would put it in the sound one's place
-        _restore(trainer, tensors)
-        for name in ("epoch", "batch", "seconds", "rows"):
-            setattr(trainer, name, record[name])
-        return True
-    return False
+    newest = _read(path, run, trainer.group.leads)
+    found = newest or _read(before(path), run, trainer.group.leads)
+    place = torch.tensor([found[0]["epoch"], found[0]["batch"]] if found else [-1, -1])
+    if any(not torch.equal(place, other) for other in trainer.group.collect(place)):
+        raise CheckpointError(
+            f"the processes of this run find different checkpoints at {path}; put it on a disk that "
+            "all of them see"
+        )
+    if found is None:
+        return False
+    if newest is None and trainer.group.leads:
+        path.unlink(missing_ok=True)  # or the next save would put it in the sound one's place
+    record, tensors = found
+    _restore(trainer, tensors)
+    for name in ("epoch", "batch", "seconds", "rows"):
+        setattr(trainer, name, record[name])
+    return True
 
 
 def remove(path: Path) -> None:
@@ -63,7 +76,7 @@ def before(path: Path) -> Path:
     return path.with_stem(f"{path.stem}-before")
 
 
-def _read(path: Path, run: str) -> tuple[dict[str, Any], Tensors] | None:
+def _read(path: Path, run: str, loud: bool) -> Found | None:
     if not path.is_file():
         return None
     try:
@@ -77,12 +90,13 @@ def _read(path: Path, run: str) -> tuple[dict[str, Any], Tensors] | None:
         reason = "its content does not match its sum"
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
         reason = str(error)
-    print(
-        f"warning: the checkpoint {path} is damaged ({reason}); falling back to the one before it, "
-        "or else to the beginning",
-        file=sys.stderr,
-        flush=True,
-    )
+    if loud:
+        print(
+            f"warning: the checkpoint {path} is damaged ({reason}); falling back to the one before "
+            "it, or else to the beginning",
+            file=sys.stderr,
+            flush=True,
+        )
     return None
 
 
@@ -101,12 +115,17 @@ def _collect(trainer: Trainer) -> Tensors:
     for index, state in trainer.optimiser.state_dict()["state"].items():
         held = {k: v for k, v in state.items() if isinstance(v, torch.Tensor)}
         tensors |= {f"optimiser.{index}.{k}": v for k, v in held.items()}
-    tensors["sums"] = trainer.sums
-    tensors["random.augmenter"] = trainer.augmenter.get_state()
-    tensors["random.torch"] = torch.get_rng_state()
-    if trainer.device.type == "cuda":
-        tensors["random.cuda"] = torch.cuda.get_rng_state(trainer.device)
+    tensors["augmenter"] = trainer.augmenter.get_state()
     return {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}
+
+
+def _collect_own(trainer: Trainer) -> Tensors:
+    """What each process has of its own, from all of them: sums of losses, states of dropout."""
+    own = {"sums": trainer.sums, "torch": torch.get_rng_state()}
+    if trainer.device.type == "cuda":
+        own["cuda"] = torch.cuda.get_rng_state(trainer.device)
+    collected = {name: trainer.group.collect(value) for name, value in own.items()}
+    return {f"process.{i}.{k}": v for k, all_ in collected.items() for i, v in enumerate(all_)}
 
 
 def _restore(trainer: Trainer, tensors: Tensors) -> None:
@@ -119,11 +138,16 @@ def _restore(trainer: Trainer, tensors: Tensors) -> None:
         states.setdefault(int(index), {})[key] = value
     groups = trainer.optimiser.state_dict()["param_groups"]
     trainer.optimiser.load_state_dict({"state": states, "param_groups": groups})
-    trainer.sums = tensors["sums"].to(trainer.device)
-    trainer.augmenter.set_state(tensors["random.augmenter"])
-    torch.set_rng_state(tensors["random.torch"])
-    if "random.cuda" in tensors and trainer.device.type == "cuda":
-        torch.cuda.set_rng_state(tensors["random.cuda"], trainer.device)
+    trainer.augmenter.set_state(tensors["augmenter"])
+    sums = [v for k, v in tensors.items() if k.endswith(".sums")]
+    if len(sums) != trainer.group.size:  # dropout goes on from this process's seed
+        trainer.sums = torch.stack(sums).mean(0).to(trainer.device)
+        return
+    own = _below(f"process.{trainer.group.rank}.", tensors)
+    trainer.sums = own["sums"].to(trainer.device)
+    torch.set_rng_state(own["torch"])
+    if "cuda" in own and trainer.device.type == "cuda":
+        torch.cuda.set_rng_state(own["cuda"], trainer.device)
 
 
 def _below(prefix: str, tensors: Tensors) -> Tensors:

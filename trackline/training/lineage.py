@@ -18,7 +18,11 @@ LIBRARIES = ("torch", "timm", "numpy", "opencv-contrib-python-headless", "pandas
 
 
 def record_lineage(
-    params: config.Params, annotations_sha256: str, seconds: float, device: torch.device
+    params: config.Params,
+    annotations_sha256: str,
+    seconds: float,
+    device: torch.device,
+    processes: int = 1,
 ) -> dict[str, Any]:
     """Collect what a reader needs to know how these weights came about, or to make them again."""
     return {
@@ -30,6 +34,7 @@ def record_lineage(
         "versions": {"python": platform.python_version(), **_versions()},
         "seed": params.train.seed,
         "hardware": describe_hardware(device),
+        "processes": processes,
         "training_seconds": round(seconds, 1),
     }
 

@@ -15,9 +15,10 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from trackline.config import Train
 from trackline.data.clips import Batch, ClipLoader, prepare
-from trackline.errors import TracklineError
+from trackline.errors import ConfigError, TracklineError
 from trackline.models.network import Network
-from trackline.training.losses import Losses, compute_losses
+from trackline.training.distributed import Group, hold_gradients
+from trackline.training.losses import Losses, compute_losses, count_positives
 from trackline.training.progress import show_progress
 
 NAMES = {
@@ -30,6 +31,7 @@ NAMES = {
     "accuracy": "Accuracy",
 }
 Row = dict[str, float]
+ALONE = Group()
 
 
 @dataclass
@@ -39,12 +41,14 @@ class Trainer:
     network: Network
     config: Train
     device: torch.device
+    group: Group = ALONE
     epoch: int = 0
     batch: int = 0  # of the epoch, the next one
     seconds: float = 0.0  # that the epoch has taken so far
     rows: list[Row] = field(default_factory=list)
 
     def __post_init__(self) -> None:
+        check_batch(self.config, self.group)
         self.network.to(self.device)
         self.optimiser = make_optimiser(self.network, self.config)
         self.augmenter = torch.Generator().manual_seed(self.config.seed)
@@ -53,6 +57,9 @@ class Trainer:
         if self.config.ema:
             multi_avg = get_ema_multi_avg_fn(self.config.ema)
             self.average = AveragedModel(self.network, multi_avg_fn=multi_avg, use_buffers=True)
+        self.model = self.group.wrap(self.network)
+        if self.group.rank:  # the others' dropout is not the first one's
+            torch.manual_seed(self.config.seed + self.group.rank)
 
     @property
     def trained(self) -> Network:
@@ -84,7 +91,7 @@ class Trainer:
         config, before, start = self.config, self.seconds, time.perf_counter()
         self.network.train()
         title = f"epoch {self.epoch + 1}/{config.epochs}"
-        with show_progress(title, self.batch, self.batches) as advance:
+        with show_progress(title, self.batch, self.batches, not self.group.leads) as advance:
             for batch in loader(self.epoch, config.samples_per_epoch, self.batch):
                 for group in self.optimiser.param_groups:
                     group["lr"] = group["base_lr"] * self._rate(self.batch)
@@ -96,7 +103,7 @@ class Trainer:
                     after_step(self)
 
     def _summarise_epoch(self) -> Row:
-        means = (self.sums / self.batches).tolist()
+        means = (self.group.add(self.sums) / self.group.size / self.batches).tolist()
         if not math.isfinite(means[0]):
             raise TracklineError(
                 f"the loss of epoch {self.epoch + 1} is {means[0]}; lower train.lr or train.clip_norm"
@@ -118,31 +125,58 @@ class Trainer:
         return keep_ratio(self.epoch, self.network.config.elimination.keep[0], self.config)
 
     def step(self, batch: Batch, keep: float) -> Tensor:
-        """One optimiser step; the losses, averaged over frames, as one detached tensor."""
-        flips = self.network.config.mimics("flips")
-        batch = prepare(batch.to(self.device), self.config.augment, self.augmenter, flips)
-        dtype = torch.bfloat16 if self.config.precision == "bfloat16" else None
-        with torch.autocast(self.device.type, dtype, enabled=dtype is not None):
-            predictions = self.network(
-                batch.templates, batch.template_boxes_xywh, batch.searches, keep
-            )
-        labels = None if self.network.class_head is None else batch.labels
-        weigh = partial(
-            compute_losses,
-            labels_b=labels,
-            class_weight=self.config.class_weight,
-            label_smoothing=self.config.label_smoothing,
-        )
-        frames = [weigh(p, batch.boxes_xywh[:, i]) for i, p in enumerate(predictions)]
-        losses = torch.stack([torch.stack(frame) for frame in frames]).mean(0)
+        """One optimiser step; this process's losses, averaged over frames, as one detached tensor."""
+        flips, share = self.network.config.mimics("flips"), self.group.share
+        batch = batch.to(self.device)
+        batch = prepare(batch, self.config.augment, self.augmenter, flips, share)
+        *others, last = batch.split(self.config.accumulate)
+        positives = self._count_positives(batch)
         self.optimiser.zero_grad(set_to_none=True)
-        losses[0].backward()
+        with hold_gradients(self.model):
+            losses = [self._learn(part, keep, positives) for part in others]
+        losses.append(self._learn(last, keep, positives))
         if self.config.clip_norm:
             nn.utils.clip_grad_norm_(self.network.parameters(), self.config.clip_norm)
         self.optimiser.step()
         if self.average is not None:
             self.average.update_parameters(self.network)
+        return torch.stack(losses).mean(0)
+
+    def _learn(self, part: Batch, keep: float, positives: Tensor | None) -> Tensor:
+        """Add the gradient of a part of the step's batch; its losses."""
+        dtype = torch.bfloat16 if self.config.precision == "bfloat16" else None
+        with torch.autocast(self.device.type, dtype, enabled=dtype is not None):
+            predictions = self.model(part.templates, part.template_boxes_xywh, part.searches, keep)
+        weigh = partial(
+            compute_losses,
+            labels_b=None if self.network.class_head is None else part.labels,
+            class_weight=self.config.class_weight,
+            label_smoothing=self.config.label_smoothing,
+        )
+        frames = [
+            weigh(p, part.boxes_xywh[:, i], positives=None if positives is None else positives[i])
+            for i, p in enumerate(predictions)
+        ]
+        losses = torch.stack([torch.stack(frame) for frame in frames]).mean(0)
+        (losses[0] / self.config.accumulate).backward()
         return losses.detach()
+
+    def _count_positives(self, batch: Batch) -> Tensor | None:
+        """What the location loss of each frame is divided by in a part of the step's batch."""
+        parts = self.config.accumulate * self.group.size
+        if parts == 1:
+            return None
+        positives = count_positives(batch.boxes_xywh, self.network.backbone.grid_x)
+        return self.group.add(positives).clamp(min=1) / parts
+
+
+def check_batch(config: Train, group: Group) -> None:
+    """Raise ConfigError unless the batch can be divided among processes and their passes."""
+    if config.batch % (config.accumulate * group.size):
+        raise ConfigError(
+            f"train.batch is {config.batch}; it is the batch of all processes together and must be a "
+            f"multiple of {group.size} processes × train.accumulate {config.accumulate}"
+        )
 
 
 def make_optimiser(network: Network, config: Train) -> torch.optim.Optimizer:

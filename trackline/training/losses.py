@@ -37,8 +37,12 @@ def compute_losses(
     labels_b: Tensor | None,
     class_weight: float,
     label_smoothing: float = 0.0,
+    positives: Tensor | None = None,
 ) -> Losses:
-    """Compare a prediction with the true boxes [b, 4] (fractions of the crop) and labels [b]."""
+    """Compare a prediction with the true boxes [b, 4] (fractions of the crop) and labels [b].
+
+    `positives` is what the location loss is divided by, where these samples are part of a batch.
+    """
     truth_xyxy = xywh_to_xyxy(boxes_xywh).clamp(0, 1)
     found_xyxy = cxcywh_to_xyxy(prediction.boxes_cxcywh)
     iou_b, giou_b = iou_giou_xyxy(found_xyxy, truth_xyxy)
@@ -46,7 +50,7 @@ def compute_losses(
     location = torch.zeros_like(giou)
     if isinstance(prediction.found, Maps):  # the other heads have no map of scores
         score_bgg = prediction.found.score_bgg
-        location = focal_loss(score_bgg, paint_heat_map(boxes_xywh, score_bgg.shape[-1]))
+        location = focal_loss(score_bgg, paint_heat_map(boxes_xywh, score_bgg.shape[-1]), positives)
     tracking = GIOU * giou + L1 * l1 + LOCATION * location
     if prediction.logits is None or labels_b is None:
         nothing = torch.zeros_like(giou)
@@ -58,10 +62,11 @@ def compute_losses(
     return Losses(total, giou, l1, location, classification, iou_b.detach().mean(), accuracy)
 
 
-def focal_loss(score_bgg: Tensor, target_bgg: Tensor) -> Tensor:
+def focal_loss(score_bgg: Tensor, target_bgg: Tensor, positives: Tensor | None = None) -> Tensor:
     """Focal loss of a heat map (Law & Deng, CornerNet, ECCV 2018, equation 1), α = 2, β = 4.
 
-    Divided by the number of cells that are exactly 1 in the whole batch, undivided where none is.
+    Divided by `positives`, or else by the number of cells that are exactly 1 in the whole batch;
+    undivided where none is.
     """
     score_bgg = score_bgg.clamp(min=1e-12)
     positive = target_bgg == 1
@@ -70,7 +75,14 @@ def focal_loss(score_bgg: Tensor, target_bgg: Tensor) -> Tensor:
         (1 - score_bgg) ** 2 * score_bgg.log(),
         (1 - target_bgg) ** 4 * score_bgg**2 * torch.log1p(-score_bgg),
     )
-    return -gain.sum() / positive.sum().clamp(min=1)
+    return -gain.sum() / (positive.sum().clamp(min=1) if positives is None else positives)
+
+
+def count_positives(boxes_xywh: Tensor, g: int) -> Tensor:
+    """How many cells of the heat maps of boxes [b, t, 4] are exactly 1, for each frame, [t]."""
+    maps = paint_heat_map(boxes_xywh.flatten(0, 1), g).unflatten(0, boxes_xywh.shape[:2])
+    positives: Tensor = (maps == 1).sum((0, 2, 3))
+    return positives
 
 
 def paint_heat_map(boxes_xywh: Tensor, g: int) -> Tensor:

@@ -13,13 +13,17 @@ LOG_SECONDS = 60.0
 
 
 @contextmanager
-def show_progress(title: str, done: int, total: int) -> Iterator[Callable[[], object]]:
+def show_progress(
+    title: str, done: int, total: int, silent: bool
+) -> Iterator[Callable[[], object]]:
     """Give a function to call after each batch; `done` of `total` lie behind already."""
-    if not sys.stderr.isatty():
+    if silent:
+        yield lambda: None
+    elif not sys.stderr.isatty():
         yield _Log(title, done, total).update
-        return
-    with tqdm(initial=done, total=total, desc=title, unit="batch", leave=False) as bar:
-        yield bar.update
+    else:
+        with tqdm(initial=done, total=total, desc=title, unit="batch", leave=False) as bar:
+            yield bar.update
 
 
 class _Log:
