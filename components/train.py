@@ -162,7 +162,7 @@ def write_results(
     """Write the package and the metrics of a finished run."""
     from trackline.models import package
     from trackline.models.card import write_card
-    from trackline.training.lineage import record_lineage
+    from trackline.training.lineage import measure_peak_memory_mb, record_lineage
 
     seconds = sum(row["seconds"] for row in trainer.rows)
     annotations = artifacts.sha256(inputs.annotations)
@@ -175,11 +175,12 @@ def write_results(
     final = {
         k: v for k, v in trainer.rows[-1].items() if k not in ("seconds", "samples_per_second")
     }
-    speed = trainer.rows[-1]["samples_per_second"]
-    artifacts.write_json(
-        outputs.metrics,
-        {**final, **metrics, "seconds": seconds, "samples_per_second": speed, "sha256": sums},
-    )
+    costs = {
+        "seconds": seconds,
+        "samples_per_second": trainer.rows[-1]["samples_per_second"],
+        "peak_memory_mb": round(measure_peak_memory_mb(trainer.device), 1),
+    }
+    artifacts.write_json(outputs.metrics, {**final, **metrics, **costs, "sha256": sums})
 
 
 def format_row(row: Row) -> str:

@@ -18,6 +18,7 @@ COMMANDS = {
     "params": ("trackline.commands.params", "check params.yaml and print what is in force"),
     "model": ("trackline.commands.model", "build the network and count its parameters"),
     "weights": ("trackline.commands.weights", "make a package of weights made elsewhere"),
+    "compare": ("components.compare", "train every variant under one budget and print one table"),
     "status": ("trackline.commands.status", "say where the last run stands"),
     "registry": ("components.registry", "list, fetch, verify, promote and roll back versions"),
     "data": ("trackline.commands.data", "make data"),

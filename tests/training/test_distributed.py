@@ -91,7 +91,7 @@ def list_children(pid: int) -> list[int]:
 
 
 def test_a_killed_worker_is_restarted_and_the_weights_are_the_same(make_job: MakeJob) -> None:
-    settings = {"epochs": 2, "samples_per_epoch": 48, "checkpoint_minutes": 0.0}
+    settings = {"epochs": 2, "samples_per_epoch": 16, "search_frames": 1, "checkpoint_minutes": 0.0}
     whole, killed = make_job("whole", **settings), make_job("killed", **settings)
     said = whole.finish(*TORCHRUN, "-m")
     assert [line[:8] for line in said.splitlines() if line.startswith("epoch")] == [

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import platform
+import resource
 import subprocess
+import sys
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -64,6 +66,14 @@ def describe_hardware(device: torch.device) -> str:
     if device.type == "cuda":
         return f"{torch.cuda.get_device_name(device)} × {torch.cuda.device_count()}"
     return f"{os.cpu_count()} CPU cores, {platform.machine()}, {torch.get_num_threads()} threads"
+
+
+def measure_peak_memory_mb(device: torch.device) -> float:
+    """The most memory that this process has held so far: of the GPU, or else of the host."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
 
 
 def _versions() -> dict[str, str]:
