@@ -144,16 +144,65 @@ def test_the_reference_s_crops_place_boxes_half_a_pixel_off(sampler: ClipSampler
     np.testing.assert_allclose(mine.boxes_t4, theirs.boxes_t4, atol=2 / model.search.size)
 
 
-def test_distractors_leave_the_true_target_alone(sampler: ClipSampler) -> None:
-    (batch,) = ClipLoader(sampler, 4, 1)(0, 4)
-    nothing = {"grey": 0.0, "flip": 0.0, "brightness": 0.0, "colour": 0.0}
-    generator = torch.Generator().manual_seed(0)
-    pasted = prepare(batch, Augment(**nothing, distractors=1.0), generator).searches
-    plain = prepare(batch, None, generator).searches
-    changed = (pasted - plain).abs().amax(2) > 1e-4
+ONLY_RIVALS = Augment(grey=0, flip=0, brightness=0, colour=0, distractors=1)
+BOTH = 2  # clips, so that each is the other's partner
+
+
+def test_half_of_the_pasted_targets_are_the_ones_to_follow(sampler: ClipSampler) -> None:
+    (batch,) = ClipLoader(sampler, 64, 1)(0, 64)
+    pasted = prepare(batch, ONLY_RIVALS, torch.Generator().manual_seed(0))
+    meant = (pasted.boxes_xywh != batch.boxes_xywh).flatten(1).any(1)
+    assert 20 < meant.sum() < 44
+
+
+def test_who_follows_the_other_s_target_has_its_template_and_label(sampler: ClipSampler) -> None:
+    seen = set()
+    for seed in range(8):
+        (batch,) = ClipLoader(sampler, BOTH, 1)(seed, BOTH)
+        batch = replace(batch, labels=torch.tensor([3, 7]))
+        pasted = prepare(batch, ONLY_RIVALS, torch.Generator().manual_seed(seed))
+        plain = prepare(batch, None, torch.Generator())
+        for i, meant in enumerate((pasted.boxes_xywh != batch.boxes_xywh).flatten(1).any(1)):
+            giver = 1 - i if meant else i
+            assert torch.equal(pasted.templates[i], plain.templates[giver])
+            assert torch.equal(pasted.template_boxes_xywh[i], batch.template_boxes_xywh[giver])
+            assert pasted.labels[i] == batch.labels[giver]
+            seen.add(bool(meant))
+    assert seen == {True, False}
+
+
+def test_what_is_pasted_in_is_the_other_s_target(sampler: ClipSampler) -> None:
+    """The middle of the new box shows the middle of the box that it was cut from, and no other's."""
+    here, there, mine = [], [], []
+    for seed in range(16):
+        (batch,) = ClipLoader(sampler, BOTH, 1)(seed, BOTH)
+        pasted = prepare(batch, ONLY_RIVALS, torch.Generator().manual_seed(seed))
+        plain = prepare(batch, None, torch.Generator())
+        for i, meant in enumerate((pasted.boxes_xywh != batch.boxes_xywh).flatten(1).any(1)):
+            if meant:
+                here.append(sample_middle(pasted.searches[i, 0], pasted.boxes_xywh[i, 0]))
+                there.append(sample_middle(plain.searches[1 - i, 0], plain.boxes_xywh[1 - i, 0]))
+                mine.append(sample_middle(plain.searches[i, 0], plain.boxes_xywh[i, 0]))
+    theirs, own = (torch.stack(x) - torch.stack(here) for x in (there, mine))
+    assert theirs.abs().mean() < 0.5 * own.abs().mean()
+
+
+def sample_middle(image_3hw: torch.Tensor, box_xywh: torch.Tensor) -> torch.Tensor:
+    steps = torch.linspace(0.3, 0.7, 5)
+    unit = torch.stack(torch.meshgrid(steps, steps, indexing="xy"), dim=-1)
+    grid = 2 * (box_xywh[:2] + unit * box_xywh[2:]) - 1
+    return torch.nn.functional.grid_sample(image_3hw[None], grid[None], align_corners=False)
+
+
+def test_a_rival_that_is_not_meant_stays_behind_the_true_target(sampler: ClipSampler) -> None:
+    (batch,) = ClipLoader(sampler, 64, 1)(0, 64)
+    pasted = prepare(batch, ONLY_RIVALS, torch.Generator().manual_seed(0))
+    plain = prepare(batch, None, torch.Generator())
+    kept = (pasted.boxes_xywh == batch.boxes_xywh).flatten(1).all(1)
+    changed = ((pasted.searches - plain.searches).abs().amax(2) > 1e-4)[kept]
     assert changed.flatten(2).any(-1).float().mean() > 0.8
     steps = (torch.arange(48) + 0.5) / 48
-    box = batch.boxes_xywh[..., None, None, :]
+    box = batch.boxes_xywh[kept][..., None, None, :]
     across = (steps > box[..., 0]) & (steps < box[..., 0] + box[..., 2])
     down = (steps[:, None] > box[..., 1]) & (steps[:, None] < box[..., 1] + box[..., 3])
     assert not (changed & across & down).any()

@@ -103,20 +103,20 @@ def prepare(
     """
     templates = batch.templates.movedim(-1, -3).float() / 255
     searches = batch.searches.movedim(-1, -3).float() / 255
-    boxes = batch.boxes_xywh
     if augment is not None:
         draw = _Draw(generator, len(templates), templates.device, share)
         templates, searches = _recolour(templates, searches, augment.recolour, draw)
-        searches = _paste_distractors(templates, searches, batch, augment.distractors, draw)
+        templates, searches, batch = _paste_rivals(
+            templates, searches, batch, augment.distractors, draw
+        )
         templates, searches = _vary_light(templates, searches, augment, draw)
         flipped = draw.chance(augment.flip)[:, None].expand(-1, 1 + searches.shape[1])
         if double_flips:
             flipped = flipped ^ (draw.uniform(flipped.shape[1]) < augment.flip)
         templates = _mirror(templates, flipped[:, 0])
-        searches, boxes = _mirror(searches, flipped[:, 1:]), _mirror_boxes(boxes, flipped[:, 1:])
-    return replace(
-        batch, templates=normalise(templates), searches=normalise(searches), boxes_xywh=boxes
-    )
+        searches = _mirror(searches, flipped[:, 1:])
+        batch = replace(batch, boxes_xywh=_mirror_boxes(batch.boxes_xywh, flipped[:, 1:]))
+    return replace(batch, templates=normalise(templates), searches=normalise(searches))
 
 
 def normalise(images_3hw: Tensor) -> Tensor:
@@ -188,35 +188,70 @@ def _mirror_boxes(boxes_xywh: Tensor, flipped: Tensor) -> Tensor:
     return torch.stack((torch.where(flipped, 1 - x - w, x), y, w, h), dim=-1)
 
 
-def _paste_distractors(
+def _paste_rivals(
     templates: Tensor, searches: Tensor, batch: Batch, probability: float, draw: _Draw
-) -> Tensor:
-    """Paste another clip's target behind the true one: only the template tells them apart.
+) -> tuple[Tensor, Tensor, Batch]:
+    """Paste another clip's target into the search regions of some clips, and follow it in half of them.
 
-    The patch is an ellipse inside the other target's box, of about the true target's size, at a
-    random place of each search region.
+    A pasted target looks pasted: were it never the one to follow, looks alone would tell them apart;
+    so only the template does. It is cut from the other clip's search regions, a rounded square.
     """
     if probability == 0 or draw.batch < 2:
-        return searches
-    t, side = searches.shape[1], searches.shape[-1]
+        return templates, searches, batch
     partner = draw.partner()
-    other = draw.gather(batch.template_boxes_xywh)[partner][:, None]
-    size = batch.boxes_xywh[..., 2:].prod(-1).sqrt() * (0.7 + 0.6 * draw.uniform(t))
-    shape = other[..., 2:] / other[..., 2:].prod(-1, keepdim=True).sqrt()
-    wanted = torch.cat((draw.uniform(t, 2), size[..., None] * shape), dim=-1)  # cxcywh
-    steps = (torch.arange(side, device=searches.device) + 0.5) / side
-    place = torch.stack(torch.meshgrid(steps, steps, indexing="xy"), dim=-1)
-    # from the search region's coordinates to the unit square of the patch, then to the template's
-    unit = (place - wanted[..., None, None, :2]) / wanted[..., None, None, 2:]
-    centre = other[..., None, None, :2] + other[..., None, None, 2:] / 2
-    grid = 2 * (centre + unit * other[..., None, None, 2:]) - 1
-    patches = F.grid_sample(
-        draw.gather(templates)[partner].repeat_interleave(t, 0),
-        grid.flatten(0, 1),
-        align_corners=False,
-    ).view_as(searches)
-    alpha = (4 * (1 - (2 * unit).square().sum(-1))).clamp(0, 1)
-    true = batch.boxes_xywh[..., None, None, :]
-    inside = (place > true[..., :2]) & (place < true[..., :2] + true[..., 2:])
-    alpha = alpha * ~inside.all(-1) * draw.chance(probability)[:, None, None, None]
-    return torch.lerp(searches, patches, alpha[:, :, None])
+
+    def swap(chosen: Tensor, mine: Tensor) -> Tensor:
+        return _either(chosen, draw.gather(mine)[partner], mine)
+
+    pasted = draw.chance(probability)
+    meant = pasted & draw.chance(0.5)
+    other_xywh = draw.gather(batch.boxes_xywh)[partner]
+    wanted_xywh = _place_rivals(batch.boxes_xywh, other_xywh, draw)
+    patches, alpha = _cut_patches(draw.gather(searches)[partner], other_xywh, wanted_xywh)
+    hidden = _cover(batch.boxes_xywh, searches.shape[-1]) & ~meant[:, None, None, None]
+    alpha = alpha * ~hidden * pasted[:, None, None, None]
+    followed = replace(
+        batch,
+        template_boxes_xywh=swap(meant, batch.template_boxes_xywh),
+        boxes_xywh=_either(meant, wanted_xywh, batch.boxes_xywh),
+        labels=swap(meant, batch.labels),
+    )
+    pasted_searches = torch.lerp(searches, patches, alpha[:, :, None])
+    return swap(meant, templates), pasted_searches, followed
+
+
+def _place_rivals(true_xywh: Tensor, other_xywh: Tensor, draw: _Draw) -> Tensor:
+    """Boxes [b, t, 4] of about the true target's size and the other's shape, anywhere in the crop."""
+    size = true_xywh[..., 2:].prod(-1).sqrt() * (0.7 + 0.6 * draw.uniform(true_xywh.shape[1]))
+    shape = other_xywh[..., 2:] / other_xywh[..., 2:].prod(-1, keepdim=True).sqrt()
+    wh = size[..., None] * shape
+    return torch.cat((0.1 + 0.8 * draw.uniform(true_xywh.shape[1], 2) - wh / 2, wh), dim=-1)
+
+
+def _cut_patches(images: Tensor, from_xywh: Tensor, to_xywh: Tensor) -> tuple[Tensor, Tensor]:
+    """What is in one box of each image [b, t, 3, side, side], moved to another.
+
+    Returns the moved images and how much of each pixel they cover [b, t, side, side].
+    """
+    source, target = (box[..., None, None, :] for box in (from_xywh, to_xywh))
+    unit = (_places(images.shape[-1], images) - target[..., :2]) / target[..., 2:]
+    grid = 2 * (source[..., :2] + unit * source[..., 2:]) - 1
+    patches = F.grid_sample(images.flatten(0, 1), grid.flatten(0, 1), align_corners=False)
+    alpha = (4 * (1 - (2 * unit - 1).pow(4).sum(-1))).clamp(0, 1)
+    return patches.view_as(images), alpha
+
+
+def _cover(boxes_xywh: Tensor, side: int) -> Tensor:
+    """Pixels [b, t, side, side] inside boxes [b, t, 4]."""
+    place, box = _places(side, boxes_xywh), boxes_xywh[..., None, None, :]
+    return ((place > box[..., :2]) & (place < box[..., :2] + box[..., 2:])).all(-1)
+
+
+def _places(side: int, like: Tensor) -> Tensor:
+    """The centres [side, side, 2] of the pixels of a crop, as fractions of it."""
+    steps = (torch.arange(side, device=like.device) + 0.5) / side
+    return torch.stack(torch.meshgrid(steps, steps, indexing="xy"), dim=-1)
+
+
+def _either(chosen_b: Tensor, yes: Tensor, no: Tensor) -> Tensor:
+    return torch.where(chosen_b.view(-1, *[1] * (no.dim() - 1)), yes, no)
