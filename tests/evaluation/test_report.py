@@ -14,18 +14,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from trackline.data import footage
+from tests.evaluation.conftest import BOX, CHECKS, perturb
 from trackline.data.frames import decode, read_bytes
 from trackline.evaluation import metrics, report, strips
 from trackline.evaluation.report import Inputs
 
-BOX = ["x", "y", "w", "h"]
-MEASURED = {"name": "ao", "value": 0.71, "threshold": 0.5, "low": 0.65, "high": 0.77}
-CHECKS: list[dict[str, Any]] = [
-    {**MEASURED, "passed": True, "why": "0.710 reaches the 0.5 of gate.min_ao"},
-    {"name": "data_validated", "value": None, "threshold": None, "low": None, "high": None,
-     "passed": True, "why": "the annotations passed validation"},
-]  # fmt: skip
 MISSED: dict[str, Any] = {
     "name": "sequence_accuracy",
     "value": 0.6,
@@ -37,44 +30,9 @@ MISSED: dict[str, Any] = {
 }
 
 
-def perturb(truth: pd.DataFrame, classes: tuple[str, ...], seed: int) -> pd.DataFrame:
-    """Predictions as a middling tracker makes them: boxes that drift, classes mostly right."""
-    rng = np.random.default_rng(seed)
-    guess = truth[["sequence", "frame", *BOX]].copy()
-    reach = rng.uniform(0, 8, truth["sequence"].nunique())[pd.factorize(truth["sequence"])[0]]
-    guess["x"] += reach * truth["frame"] / 4
-    right = truth["class"].to_numpy()[:, None] == np.array(classes)
-    share = np.where(right, 0.5, 0) + rng.dirichlet(np.ones(len(classes)), len(truth)) / 2
-    named = np.array(classes)[share.argmax(axis=1)]
-    return guess.assign(**{f"p_{name}": share[:, i] for i, name in enumerate(classes)}).assign(
-        **{"class": named, "confidence": 0.8}
-    )
-
-
 @pytest.fixture(scope="module")
-def inputs(world: Path) -> Inputs:
-    table = footage.read_all(world)
-    truth = table[table["split"] == "test"]
-    classes = tuple(sorted(table["class"].unique()))
-    matched = metrics.match(truth, perturb(truth, classes, seed=0))
-    epochs = np.arange(1.0, 6)
-    curve = {"epoch": epochs, "Loss/total": 5 / epochs, "IoU": 1 - 1 / epochs, "Accuracy": np.nan}
-    return Inputs(
-        metrics=metrics.summarise(matched, classes) | {"ao_static": 0.26, "ao_csrt": None},
-        gate={
-            "passed": True,
-            "verdict": "accepted",
-            "comparison": "no champion",
-            "smallest_detectable_difference": 0.04,
-            "checks": CHECKS,
-        },
-        matched=matched,
-        truth=table,
-        root=world,
-        training=pd.DataFrame(curve),
-        classes=classes,
-        lineage={"git_revision": "abc123", "params": {"train": {"epochs": 5}}},
-    )
+def inputs(report_inputs: Inputs) -> Inputs:
+    return report_inputs
 
 
 def write(folder: Path, inputs: Inputs) -> str:
@@ -99,7 +57,7 @@ def test_the_page_is_one_small_file_that_loads_nothing(page: str) -> None:
     assert len(page.encode()) < 8e6
     markup = re.sub(r"<script>.*?</script>", "", page, flags=re.S)
     addresses = re.findall(r'(?:src|href|action)="([^"]*)"', markup)
-    assert {a for a in addresses if not a.startswith("data:image/")} == {
+    assert {a for a in addresses if not a.startswith(("data:image/", "#"))} == {
         "validation.html",
         "drift.html",
     }
@@ -164,7 +122,9 @@ def test_players_are_within_reach_of_keys_and_of_ears(page: str) -> None:
 
 def test_charts_take_their_colours_from_the_page(page: str) -> None:
     charts = read_data(page, "charts-data")
-    assert set(charts) == {"success", "precision", "classes", "confusion", "losses", "learning"}
+    assert set(charts) == {
+        "success", "precision", "slices", "reliability", "classes", "confusion", "losses", "learning",
+    }  # fmt: skip
     text = json.dumps(charts)
     assert not re.search(r"#[0-9a-fA-F]{3,8}\b", text)
     for name in set(re.findall(r"var\((--\w+)\)", text)):
@@ -176,6 +136,54 @@ def test_the_curves_are_those_of_the_model_and_of_the_static_box(page: str, inpu
     curve = metrics.curves(inputs.matched)["success"]["success"]
     assert model["y"] == pytest.approx(curve.tolist(), abs=1e-4)
     assert static["name"].startswith("static box")
+
+
+def test_a_baseline_that_did_not_run_is_not_drawn(inputs: Inputs, tmp_path: Path) -> None:
+    success, precision = inputs.baselines
+    csrt = success.assign(csrt=0.5)
+    page = write(tmp_path, dataclasses.replace(inputs, baselines=(csrt, precision)))
+    charts = read_data(page, "charts-data")
+    assert [line["name"] for line in charts["success"]["data"]][1:] == [
+        "CSRT  0.500",
+        charts["success"]["data"][2]["name"],
+    ]
+    assert len(charts["precision"]["data"]) == 2
+
+
+def test_a_ceiling_says_at_most_and_its_zone_is_below(inputs: Inputs, tmp_path: Path) -> None:
+    ceiling = {"name": "latency_ms", "value": 12.0, "threshold": 50.0, "low": None, "high": None}
+    ceiling |= {"at_most": True, "passed": True, "why": "12.0 stays within the 50 of gate.ceilings"}
+    page = write(tmp_path, dataclasses.replace(inputs, gate={**inputs.gate, "checks": [ceiling]}))
+    assert "≤ 50.0" in page
+    assert "needs at most 50.0" in page
+    assert re.search(r'class="zone" x="0" ', page)
+
+
+def test_slices_have_intervals_and_small_ones_say_so(page: str, inputs: Inputs) -> None:
+    charts = read_data(page, "charts-data")
+    known = inputs.slices[inputs.slices["kind"] != "class"]
+    drawn = {trace["name"]: len(trace["x"]) for trace in charts["slices"]["data"]}
+    assert drawn.get("too few to tell", 0) == known["low"].isna().sum()
+    assert sum(drawn.values()) == len(known)
+    assert "too few to tell" in page
+
+
+def test_every_sequence_is_in_a_table(page: str, inputs: Inputs) -> None:
+    scores = metrics.summarise_sequences(inputs.matched, inputs.classes)
+    for row in scores.to_dict("records"):
+        assert f'<th scope="row">{row["sequence"]}</th><td>{row["label"]}</td>' in page
+        assert f'data-sort="{row["mean_iou"]}"' in page
+
+
+def test_of_many_sequences_the_worst_are_listed(
+    inputs: Inputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(report, "MOST_ROWS", 3)
+    scores = metrics.summarise_sequences(inputs.matched, inputs.classes)
+    page = write(tmp_path, inputs)
+    table = page[page.index("The 3 sequences of least overlap") :]
+    listed = re.findall(r'<th scope="row">([^<]+)</th>', table[: table.index("</table>")])
+    assert listed == scores.nsmallest(3, "mean_iou")["sequence"].tolist()
 
 
 def test_a_champion_stands_beside_the_model(inputs: Inputs, tmp_path: Path) -> None:
@@ -196,7 +204,9 @@ def test_a_tracker_without_classes_is_told_by_its_boxes(inputs: Inputs, tmp_path
     plain = inputs.matched.drop(columns=["class", *(f"p_{name}" for name in inputs.classes)])
     numbers = metrics.summarise(plain, inputs.classes)
     page = write(tmp_path, dataclasses.replace(inputs, matched=plain, metrics=numbers))
-    assert "confusion" not in read_data(page, "charts-data")
+    charts = read_data(page, "charts-data")
+    assert "confusion" not in charts
+    assert [line["name"] for line in charts["reliability"]["data"]] == ["box", "ideal"]
     assert "Sequence accuracy" not in page
     assert read_data(page, "strips-data")[0]["frames"][1]["predicted"] is None
 
@@ -221,6 +231,7 @@ def test_names_from_the_data_cannot_become_markup(inputs: Inputs, tmp_path: Path
 
 def test_lineage_unfolds_to_dotted_names(page: str) -> None:
     assert "<dt>git revision</dt><dd>abc123</dd>" in page
+    assert "<dt>weights_sha256</dt><dd>f00</dd>" in page
     assert "<dt>train.epochs</dt><dd>5</dd>" in page
 
 

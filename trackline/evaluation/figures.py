@@ -17,8 +17,10 @@ Figure = dict[str, Any]
 SERIES = {  # name: colour, width, dash
     "this model": ("var(--now)", 3, "solid"),
     "champion": ("var(--then)", 2, "solid"),
+    "CSRT": ("var(--good)", 1.5, "dash"),
     "static box": ("var(--faint)", 1.5, "dot"),
 }
+SIMPLE = {"csrt": "CSRT", "static_box": "static box"}  # columns of the curves that evaluate writes
 LOSSES = {
     "Loss/total": ("var(--ink)", 2.5, "solid"),
     "Loss/giou": ("var(--now)", 1.5, "solid"),
@@ -31,23 +33,33 @@ UNIT = (0, 1.03)
 MOST_CLASSES = 25  # more make labels that nobody can read
 
 
-def draw_success(models: dict[str, pd.DataFrame]) -> Figure:
-    """The success curve of each matched table: share of frames whose IoU exceeds a threshold."""
-    lines = []
-    for name, matched in models.items():
-        curve = metrics.curves(matched)["success"]
-        label = f"{name}  {curve['success'].mean():.3f}"
-        lines.append(_line(label, curve["threshold"], curve["success"], *SERIES[name]))
+def draw_success(models: dict[str, pd.DataFrame], simple: pd.DataFrame) -> Figure:
+    """The success curve of each matched table: share of frames whose IoU exceeds a threshold.
+
+    `simple` has a column for each baseline, as plots/success.csv has; empty without any.
+    """
+    found = {name: metrics.curves(matched)["success"] for name, matched in models.items()}
+    curves = {name: (curve["threshold"], curve["success"]) for name, curve in found.items()}
+    curves |= {SIMPLE[k]: (simple["threshold"], simple[k]) for k in SIMPLE if k in simple}
+    lines = [
+        _line(f"{name}  {share.mean():.3f}", threshold, share, *SERIES[name])
+        for name, (threshold, share) in curves.items()
+    ]
     return _figure(lines, _axis("overlap threshold (IoU)"), _axis("share of frames", UNIT))
 
 
-def draw_precision(models: dict[str, pd.DataFrame]) -> Figure:
-    """The precision curve of each matched table: share of frames whose centre error is within t."""
-    lines = []
-    for name, matched in models.items():
-        curve = metrics.curves(matched)["precision"]
-        label = f"{name}  {curve['precision'].iloc[20]:.3f}"
-        lines.append(_line(label, curve["threshold_px"], curve["precision"], *SERIES[name]))
+def draw_precision(models: dict[str, pd.DataFrame], simple: pd.DataFrame) -> Figure:
+    """The precision curve of each matched table: share of frames whose centre error is within t.
+
+    `simple` has a column for each baseline, as plots/precision.csv has; empty without any.
+    """
+    found = {name: metrics.curves(matched)["precision"] for name, matched in models.items()}
+    curves = {name: (curve["threshold_px"], curve["precision"]) for name, curve in found.items()}
+    curves |= {SIMPLE[k]: (simple["threshold_px"], simple[k]) for k in SIMPLE if k in simple}
+    lines = [
+        _line(f"{name}  {share.iloc[20]:.3f}", threshold, share, *SERIES[name])
+        for name, (threshold, share) in curves.items()
+    ]
     figure = _figure(lines, _axis("centre error (pixels)"), _axis("share of frames", UNIT))
     mark = {"type": "line", "x0": 20, "x1": 20, "yref": "paper", "y0": 0, "y1": 1}
     line = {"color": "var(--faint)", "width": 1, "dash": "dot"}
@@ -55,9 +67,74 @@ def draw_precision(models: dict[str, pd.DataFrame]) -> Figure:
     return figure
 
 
-def draw_classes(matched: pd.DataFrame) -> Figure:
-    """Average overlap (bars) and accuracy (diamonds) of each class, best overlap on top."""
+def draw_slices(slices: pd.DataFrame) -> Figure | None:
+    """Average overlap of every slice but the classes, with its interval; hollow where too few tell."""
+    table = slices[slices["kind"] != "class"] if len(slices) else slices
+    if table.empty:
+        return None
+    table = table.iloc[::-1].assign(few=table["low"].isna())
+    table["label"] = [
+        _escape(f"{row.kind}: {row.slice} ({row.sequences})") for row in table.itertuples()
+    ]
+    marks = [
+        _mark("enough sequences", table[~table["few"]], "circle"),
+        _mark("too few to tell", table[table["few"]], "circle-open"),
+    ]
+    axis = _axis("", showgrid=False, categoryorder="array", categoryarray=table["label"].tolist())
+    figure = _figure([mark for mark in marks if mark["x"]], _axis("average overlap", UNIT), axis)
+    return _lay_out(figure, hovermode="closest")
+
+
+def _mark(name: str, table: pd.DataFrame, symbol: str) -> Figure:
+    return {
+        "type": "scatter",
+        "mode": "markers",
+        "name": name,
+        "x": _numbers(table["ao"]),
+        "y": table["label"].tolist(),
+        "error_x": _interval(table),
+        "marker": {"color": "var(--now)", "size": 10, "symbol": symbol},
+        "hovertemplate": "%{y}: %{x:.3f}<extra></extra>",
+    }
+
+
+def draw_reliability(matched: pd.DataFrame) -> Figure | None:
+    """How often a class or a box is right that was said with so much confidence; ideal is the diagonal."""
+    tables = {
+        "class": metrics.reliability(matched, "class"),
+        "box": metrics.reliability(matched, "box"),
+    }
+    lines = [_dot(name, table) for name, table in tables.items() if len(table)]
+    if not lines:
+        return None
+    corner = pd.Series([0.0, 1.0])
+    ideal = {**_line("ideal", corner, corner, "var(--faint)", 1, "dot"), "hoverinfo": "skip"}
+    axes = _axis("confidence", UNIT), _axis("share right", UNIT)
+    return _lay_out(_figure([*lines, ideal], *axes), hovermode="closest")
+
+
+def _dot(name: str, table: pd.DataFrame) -> Figure:
+    """A reliability curve whose dots are as large as their bins are full."""
+    colour = {"class": "var(--then)", "box": "var(--now)"}[name]
+    sizes = 6 + 12 * (table["frames"] / table["frames"].max()) ** 0.5
+    return {
+        **_line(name, table["confidence"], table["right"], colour, 1.5, "solid"),
+        "mode": "lines+markers",
+        "marker": {"color": colour, "size": _numbers(sizes)},
+        "customdata": table["frames"].tolist(),
+        "hovertemplate": "said %{x:.2f}, right %{y:.2f}, %{customdata} frames",
+    }
+
+
+def draw_classes(matched: pd.DataFrame, slices: pd.DataFrame) -> Figure:
+    """Average overlap (bars) and accuracy (diamonds) of each class, best overlap on top.
+
+    The bars have the intervals of `slices`, where it has some.
+    """
     table = metrics.summarise_classes(matched).nlargest(MOST_CLASSES, "frames").sort_values("ao")
+    if len(slices):
+        known = slices[slices["kind"] == "class"].set_index("slice")[["low", "high"]]
+        table = table.join(known, on="label")
     names = [_escape(f"{row.label} ({row.sequences})") for row in table.itertuples()]
     bars = {
         "type": "bar",
@@ -65,6 +142,7 @@ def draw_classes(matched: pd.DataFrame) -> Figure:
         "name": "average overlap",
         "x": _numbers(table["ao"]),
         "y": names,
+        "error_x": _interval(table),
         "marker": {"color": "var(--now)", "opacity": 0.85},
         "hovertemplate": "%{x:.3f}",
     }
@@ -193,6 +271,20 @@ def _axis(title: str, limits: tuple[float, float] | None = None, **options: Any)
         "fixedrange": True,
         "automargin": True,
         **options,
+    }
+
+
+def _interval(table: pd.DataFrame) -> Figure:
+    if "low" not in table:
+        return {"visible": False}
+    return {
+        "type": "data",
+        "symmetric": False,
+        "array": _numbers(table["high"] - table["ao"]),
+        "arrayminus": _numbers(table["ao"] - table["low"]),
+        "color": "var(--ink)",
+        "thickness": 1.2,
+        "width": 3,
     }
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 
 from trackline import artifacts
-from trackline.evaluation import baselines, figures, metrics, strips
+from trackline.evaluation import figures, metrics, strips
 
 NAMES = {
     "ao": "Average overlap",
@@ -22,17 +22,34 @@ NAMES = {
     "sequence_accuracy": "Sequence accuracy",
     "champion_ao": "Overlap against the champion",
     "champion_accuracy": "Accuracy against the champion",
+    "sr50": "Success rate at 0.50",
+    "sr75": "Success rate at 0.75",
+    "success_auc": "Area under success",
+    "precision_20": "Precision at 20 px",
+    "norm_precision_auc": "Normalised precision",
+    "accuracy_given_iou50": "Accuracy of good boxes",
+    "joint_accuracy": "Box and class together",
+    "ece": "Calibration error, class",
+    "box_ece": "Calibration error, box",
+    "failures_per_1000": "Failures in 1 000 frames",
+    "centre_bias_px": "Bias of the centre (px)",
+    "latency_ms": "Latency (ms)",
+    "size_mb": "Size (MB)",
+    "slices_ao": "Overlap, slice by slice",
+    "slices_accuracy": "Accuracy, slice by slice",
+    "slices_champion": "Slices against the champion",
 }
 TILES = {
     "ao": ("Average overlap", "mean IoU over frames"),
     "sr50": ("Success rate at 0.50", "frames with IoU above a half"),
     "sr75": ("Success rate at 0.75", "frames with a tight box"),
     "precision_20": ("Precision at 20 px", "frames with the centre that close"),
-    "norm_precision_auc": ("Normalised precision", "centre error in target sizes"),
     "sequence_accuracy": ("Sequence accuracy", "sequences named rightly"),
-    "accuracy": ("Accuracy per frame", "frames named rightly"),
-    "fps": ("Frames per second", "in this evaluation"),
+    "joint_accuracy": ("Box and class together", "frames with both right"),
+    "failures_per_1000": ("Failures", "in 1 000 frames"),
+    "latency_ms": ("Latency", "ms a frame, one stream"),
 }
+MOST_ROWS = 500  # sequences in the table; the worst, where there are more
 
 
 Row = tuple[str, Any, str]  # of a comparison: name, number, meaning
@@ -85,8 +102,10 @@ def _tell(inputs: Inputs) -> dict[str, Any]:
         "tiles": _fill_tiles(inputs.metrics),
         "comparisons": _compare(inputs),
         "strips": _cut_strips(inputs),
+        "sequences": _list_sequences(inputs),
+        "slices": inputs.slices.to_dict("records"),
         "charts": _draw(inputs),
-        "lineage": dict(inputs.lineage),
+        "lineage": _trace(inputs),
     }
     # JSON has no NaN: what is not a number is nothing
     return dict(json.loads(json.dumps(story, default=_to_plain), parse_constant=lambda _: None))
@@ -116,7 +135,8 @@ def _place_on_scale(check: Mapping[str, Any]) -> dict[str, float] | None:
     if not {"value", "threshold"} <= numbers.keys():
         return None
     reach = 1.2 * max(map(abs, numbers.values()))
-    first, last = (0, max(1, reach / 1.2)) if min(numbers.values()) >= 0 else (-reach, reach)
+    largest = reach if check.get("at_most") else max(1, reach / 1.2)
+    first, last = (0, largest) if min(numbers.values()) >= 0 else (-reach, reach)
     places = {k: round(100 * (v - first) / (last - first), 2) for k, v in numbers.items()}
     return {"low": places["value"], "high": places["value"], **places, "first": first, "last": last}
 
@@ -188,16 +208,41 @@ def _cut_strips(inputs: Inputs) -> list[dict[str, Any]]:
     ]
 
 
+def _list_sequences(inputs: Inputs) -> list[dict[str, Any]]:
+    """One row a sequence, worst overlap first, with the champion's beside it where there is one."""
+    table = metrics.summarise_sequences(inputs.matched, inputs.classes)
+    if inputs.champion is not None:
+        champion = metrics.summarise_sequences(inputs.champion, ())
+        table["champion"] = table["sequence"].map(champion.set_index("sequence")["mean_iou"])
+    if "predicted" in table:
+        table["right"] = table["predicted"] == table["label"]
+    rows = table.nsmallest(MOST_ROWS, "mean_iou")
+    return [{str(k): v for k, v in row.items()} for row in rows.to_dict("records")]
+
+
+def _trace(inputs: Inputs) -> dict[str, Any]:
+    """The lineage with code and data first, and what the verdict is bound to."""
+    lineage = dict(inputs.lineage)
+    nested = {
+        f"{name}_{k}": v for name in ("git", "data") for k, v in lineage.pop(name, {}).items()
+    }
+    judged = {"verdict_bound_to": inputs.gate["bound"]} if "bound" in inputs.gate else {}
+    speed = inputs.metrics.get("fps")
+    spent = {"evaluation_frames_per_second": speed} if _is_number(speed) else {}
+    return {**nested, **lineage, **spent, **judged}
+
+
 def _draw(inputs: Inputs) -> dict[str, figures.Figure]:
     """Make every chart that the inputs have something for."""
-    shown = inputs.truth[inputs.truth["sequence"].isin(inputs.matched["sequence"].unique())]
-    static = metrics.match(shown, baselines.predict_static(shown))
     champion = {} if inputs.champion is None else {"champion": inputs.champion}
-    models = {"this model": inputs.matched, **champion, "static box": static}
+    models = {"this model": inputs.matched, **champion}
+    simple = dict(zip(("success", "precision"), inputs.baselines, strict=False))
     charts = {
-        "success": figures.draw_success(models),
-        "precision": figures.draw_precision(models),
-        "classes": figures.draw_classes(inputs.matched),
+        "success": figures.draw_success(models, simple.get("success", pd.DataFrame())),
+        "precision": figures.draw_precision(models, simple.get("precision", pd.DataFrame())),
+        "slices": figures.draw_slices(inputs.slices),
+        "reliability": figures.draw_reliability(inputs.matched),
+        "classes": figures.draw_classes(inputs.matched, inputs.slices),
         "confusion": figures.draw_confusion(inputs.matched),
     }
     if len(inputs.training):

@@ -62,6 +62,7 @@ def cut_strip(
         "height": int(shown["height"].iloc[0]),
         "last": int(rows["frame"].iloc[-1]),
         "poster": len(frames) // 2,  # the first frame, whose box is given, would show nothing
+        "named": any(frame["predicted"] for frame in frames),
         "frames": frames,
     }
 

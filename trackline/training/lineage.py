@@ -38,6 +38,7 @@ def record_lineage(
         "hardware": describe_hardware(device),
         "processes": processes,
         "training_seconds": round(seconds, 1),
+        **_count_device_seconds(seconds, processes, device),
     }
 
 
@@ -74,6 +75,13 @@ def measure_peak_memory_mb(device: torch.device) -> float:
         return torch.cuda.max_memory_allocated(device) / 2**20
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
+
+
+def _count_device_seconds(seconds: float, processes: int, device: torch.device) -> dict[str, float]:
+    """What a training occupied: each process has a GPU of its own, or its threads of the CPU."""
+    if device.type == "cuda":
+        return {"gpu_seconds": round(seconds * processes, 1)}
+    return {"core_seconds": round(seconds * processes * torch.get_num_threads(), 1)}
 
 
 def _versions() -> dict[str, str]:
