@@ -2,18 +2,21 @@
 
 Trains each variant with each seed (a process of its own, one after another), evaluates it on the
 held-out sequences, and prints and saves what each costs (parameters, speed, memory, code) and reaches
-(AO, class accuracy), with intervals over seeds and sequences, and which differences the test can tell.
-Needs artifacts/annotations.parquet (python -m components.index). Writes compare.json and compare.md
-into the output folder, with a folder for each run. Finished runs are kept: started again, it goes on
-where it was, also within a run; runs of other parameters, data or code are done again.
+(AO, class accuracy), with intervals over seeds and sequences, and which differences the test can tell
+and which it cannot. Needs artifacts/annotations.parquet (python -m components.index). Writes
+compare.json and compare.md into the output folder, anew with each seed that all variants have
+finished, and a folder for each run. Started again, it goes on where it was, also within a run, and
+keeps what is finished; what other parameters, data, network or training code made is done again.
 
-exit codes: 0 compared, 3 params.yaml, 11 no sequences, 75 told to stop (start it again), 1 a run failed
+exit codes: 0 compared, 3 params.yaml, 11 no sequences, 64 arguments, 75 told to stop (start it again),
+1 a run failed
 """
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -28,10 +31,35 @@ from trackline.errors import EmptyDataError, Interrupted, TracklineError, UsageE
 if TYPE_CHECKING:
     from trackline.evaluation.variants import Contender, Cost
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[1] / "trackline"
 VARIANTS = ("multitask", "fusion", "tracking")
-CODE = ("components/train.py", "components/evaluate.py", "trackline/data", "trackline/models",
-        "trackline/training", "trackline/tracking", "trackline/boxes.py")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Step:
+    """A step of a run: what decides its result, and what it writes."""
+
+    sections: tuple[str, ...]
+    code: tuple[str, ...]
+    outputs: dict[str, str]
+
+
+STEPS = {
+    "train": Step(
+        ("data", "model", "train"),
+        ("boxes.py", "data/clips.py", "data/crops.py", "data/frames.py", "data/sampling.py",
+         "models/backbone.py", "models/heads.py", "models/history.py", "models/network.py",
+         "training/loop.py", "training/losses.py"),
+        {"model": "model", "metrics": "train.json", "curves": "train.csv",
+         "checkpoint": "checkpoint.safetensors"},
+    ),
+    "evaluate": Step(
+        ("track", "evaluate"),
+        ("evaluation/metrics.py", "tracking/batch.py", "tracking/tracker.py"),
+        {"model": "model", "metrics": "evaluate.json", "predictions": "predictions.parquet",
+         "plots": "plots"},
+    ),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -43,45 +71,46 @@ class Run:
     params: config.Params
     annotations: Path
     folder: Path
+    threads: int = 1
 
     @property
-    def identity(self) -> str:
-        """The digest of all that decides its result."""
-        chosen = {
-            k: records.plain(getattr(self.params, k))
-            for k in ("data", "model", "train", "track", "evaluate")
+    def title(self) -> str:
+        """Its name for people."""
+        return f"{self.variant}, seed {self.seed}"
+
+    def identify(self, step: str) -> str:
+        """The digest of all that decides a step's result."""
+        chosen = {k: records.plain(getattr(self.params, k)) for k in STEPS[step].sections}
+        code = {name: artifacts.sha256(ROOT / name) for name in STEPS[step].code}
+        before = {
+            "train": [artifacts.sha256(self.annotations), self.threads],
+            "evaluate": [self.identify("train")] if step == "evaluate" else [],
         }
-        files = [p for name in CODE for p in _list_sources(ROOT / name)]
-        code = {p.relative_to(ROOT).as_posix(): artifacts.sha256(p) for p in files}
-        return artifacts.digest(
-            {**chosen, "annotations": artifacts.sha256(self.annotations), "code": code}
-        )
+        return artifacts.digest({**chosen, "code": code, "before": before[step]})
 
-    @property
-    def is_done(self) -> bool:
-        """Whether it has been finished as it would be done today."""
-        done = self.folder / "done.json"
-        return done.is_file() and artifacts.read_json(done) == {"identity": self.identity}
+    def has_done(self, step: str) -> bool:
+        """Whether a step was finished as it would be done today."""
+        stamp = self.folder / f"{step}.done"
+        return stamp.is_file() and stamp.read_text(encoding="utf-8") == self.identify(step)
 
-    def finish(self) -> None:
-        """Train and evaluate, or keep what is there."""
+    def finish(self, place: str) -> None:
+        """Train and evaluate, or keep what is there; `place` tells how far the whole is."""
         import yaml
 
-        title = f"{self.variant}, seed {self.seed}"
-        if self.is_done:
-            print(f"{title}: kept", flush=True)
-            return
-        print(f"{title}: training", flush=True)
         params = self.folder / "params.yaml"
         artifacts.write_text(params, yaml.safe_dump(records.plain(self.params), sort_keys=False))
-        for step, names in (
-            ("train", ("model", "metrics", "curves", "checkpoint")),
-            ("evaluate", ("model", "metrics", "predictions", "plots")),
-        ):
-            paths = [x for n in names for x in (f"--{n}", str(self.folder / _name(step, n)))]
+        environment = {**os.environ, "OMP_NUM_THREADS": str(self.threads)}
+        for name, step in STEPS.items():
+            kept = self.has_done(name)
+            print(f"{place} {self.title}: {name}{', kept' if kept else ''}", flush=True)
+            if kept:
+                continue
+            paths = [x for o, n in step.outputs.items() for x in (f"--{o}", str(self.folder / n))]
             command = ("--params", str(params), "--annotations", str(self.annotations), *paths)
-            run_step((sys.executable, "-m", f"components.{step}", *command), title)
-        artifacts.write_json(self.folder / "done.json", {"identity": self.identity})
+            run_step(
+                (sys.executable, "-m", f"components.{name}", *command), environment, self.title
+            )
+            artifacts.write_text(self.folder / f"{name}.done", self.identify(name))
 
 
 def compare(
@@ -90,35 +119,50 @@ def compare(
     seeds: Sequence[int],
     annotations: Path,
     out: Path,
+    threads: int = 1,
 ) -> dict[str, Any]:
-    """Finish every run, compare, write and return the record."""
-    from trackline.evaluation import variants as table
-
-    check_choice(params, variants, seeds, annotations)
-    runs = [plan(params, v, s, annotations, out) for s in seeds for v in variants]
-    for run in runs:
-        run.finish()
-    contenders = [gather([r for r in runs if r.variant == v]) for v in variants]
-    budget = describe_budget(params, seeds, contenders[0], runs[0])
-    record = table.compose(contenders, budget, params.evaluate.bootstrap)
-    artifacts.write_json(out / "compare.json", record)
-    artifacts.write_text(out / "compare.md", table.write_markdown(record))
+    """Finish every run, compare after each seed, write and return the record."""
+    check_choice(variants, seeds, annotations)
+    runs = [plan(params, v, s, annotations, out, threads) for s in seeds for v in variants]
+    record: dict[str, Any] = {}
+    for number, run in enumerate(runs, 1):
+        run.finish(f"[{number}/{len(runs)}]")
+        if number % len(variants) == 0:
+            record = summarise(params, runs[:number], variants)
+            write_results(out, record)
     return record
 
 
-def check_choice(
-    params: config.Params, variants: Sequence[str], seeds: Sequence[int], annotations: Path
-) -> None:
+def summarise(
+    params: config.Params, runs: Sequence[Run], variants: Sequence[str]
+) -> dict[str, Any]:
+    """The comparison of finished runs."""
+    from trackline.evaluation import variants as table
+
+    contenders = [gather([r for r in runs if r.variant == v]) for v in variants]
+    budget = describe_budget(params, runs, contenders[0])
+    return table.compose(contenders, budget, params.evaluate.bootstrap)
+
+
+def write_results(out: Path, record: dict[str, Any]) -> None:
+    """Write compare.json and compare.md."""
+    from trackline.evaluation.variants import write_markdown
+
+    artifacts.write_json(out / "compare.json", record)
+    artifacts.write_text(out / "compare.md", write_markdown(record))
+
+
+def check_choice(variants: Sequence[str], seeds: Sequence[int], annotations: Path) -> None:
     """Refuse at once what would fail after hours."""
-    if unknown := [v for v in variants if v not in VARIANTS]:
-        raise UsageError(f"{unknown[0]!r} is no variant; choose from {', '.join(VARIANTS)}")
     if len(set(seeds)) < len(seeds) or len(set(variants)) < len(variants):
         raise UsageError("a variant or a seed is named twice; name each once")
     if not annotations.is_file():
         raise EmptyDataError(f"{annotations} does not exist; run python -m components.index first")
 
 
-def plan(params: config.Params, variant: str, seed: int, annotations: Path, out: Path) -> Run:
+def plan(
+    params: config.Params, variant: str, seed: int, annotations: Path, out: Path, threads: int = 1
+) -> Run:
     """The run of a variant with a seed; baselines and other toolkits' scores are left out."""
     changed = dataclasses.replace(
         params,
@@ -126,15 +170,15 @@ def plan(params: config.Params, variant: str, seed: int, annotations: Path, out:
         train=dataclasses.replace(params.train, seed=seed),
         evaluate=dataclasses.replace(params.evaluate, csrt=False, protocols=()),
     )
-    return Run(variant, seed, changed, annotations, out / f"{variant}-{seed}")
+    return Run(variant, seed, changed, annotations, out / f"{variant}-{seed}", threads)
 
 
-def run_step(command: Sequence[str], title: str) -> None:
+def run_step(command: Sequence[str], environment: dict[str, str], title: str) -> None:
     """Run one step of the pipeline to its end; told to stop, tell it and leave when it has saved."""
     from trackline.training.interruption import heed_signals
 
     with heed_signals() as request:
-        process = subprocess.Popen(command)
+        process = subprocess.Popen(command, env=environment)
         told = False
         while True:
             try:
@@ -171,38 +215,29 @@ def measure_cost(runs: Sequence[Run]) -> Cost:
     plain = dataclasses.replace(model, variant="tracking")
     sizes = [sum(p.numel() for p in Network(m, classes).parameters()) for m in (model, plain)]
     trained = [artifacts.read_json(r.folder / "train.json") for r in runs]
-    extra = sizes[0] - sizes[1]
+    extra, train = sizes[0] - sizes[1], runs[0].params.train
+    samples = train.epochs * (train.samples_per_epoch // train.batch) * train.batch
     return Cost(
         extra_parameters=extra,
         extra_mb=extra * 4 / 1e6,
-        samples_per_second=sum(t["samples_per_second"] for t in trained) / len(trained),
+        samples_per_second=samples * len(trained) / sum(t["seconds"] for t in trained),
         peak_memory_mb=max(t["peak_memory_mb"] for t in trained),
         code_lines=count_owned_lines(model),
     )
 
 
 def describe_budget(
-    params: config.Params, seeds: Sequence[int], contender: Contender, run: Run
+    params: config.Params, runs: Sequence[Run], contender: Contender
 ) -> dict[str, Any]:
     """What every variant was given."""
-    lineage = artifacts.read_json(run.folder / "model" / "lineage.json")
+    lineage = artifacts.read_json(runs[0].folder / "model" / "lineage.json")
     return {
         "epochs": params.train.epochs,
         "samples_per_epoch": params.train.samples_per_epoch,
-        "seeds": list(seeds),
+        "seeds": list(dict.fromkeys(r.seed for r in runs)),
         "sequences": len(contender.frames),
         "hardware": lineage["hardware"],
     }
-
-
-def _name(step: str, option: str) -> str:
-    names = {"model": "model", "curves": "train.csv", "plots": "plots",
-             "checkpoint": "checkpoint.safetensors", "predictions": "predictions.parquet"}  # fmt: skip
-    return names.get(option, f"{step}.json")
-
-
-def _list_sources(path: Path) -> list[Path]:
-    return sorted(path.rglob("*.py")) if path.is_dir() else [path]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -211,9 +246,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--params", type=Path, default=Path("params.yaml"))
     parser.add_argument(
-        "--variants", default=",".join(VARIANTS), metavar="NAME,…", help="which to compare"
+        "--variants", nargs="+", choices=VARIANTS, default=VARIANTS, help="which to compare"
     )
-    parser.add_argument("--seeds", default="0,1,2", metavar="N,…", help="one training for each")
+    parser.add_argument(
+        "--seeds", nargs="+", type=int, default=(0, 1, 2), metavar="N", help="a training for each"
+    )
+    parser.add_argument(
+        "--threads",
+        type=int,
+        default=1,
+        metavar="N",
+        help="of each run; 1 is the steadiest to time",
+    )
     parser.add_argument("--epochs", type=int, help="instead of train.epochs, for a quicker look")
     parser.add_argument("--annotations", type=Path, default=Path("artifacts/annotations.parquet"))
     parser.add_argument("--out", type=Path, default=Path("artifacts/compare"))
@@ -222,17 +266,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _compare(given: argparse.Namespace) -> None:
     params = config.load(given.params)
+    for name in ("epochs", "threads"):
+        if getattr(given, name) is not None and getattr(given, name) < 1:
+            raise UsageError(f"--{name} is {getattr(given, name)}; give at least 1")
     if given.epochs is not None:
-        if given.epochs < 1:
-            raise UsageError(f"--epochs is {given.epochs}; give at least 1")
         params = dataclasses.replace(
             params, train=dataclasses.replace(params.train, epochs=given.epochs)
         )
-    try:
-        seeds = [int(s) for s in given.seeds.split(",")]
-    except ValueError:
-        raise UsageError(f"--seeds is {given.seeds!r}; give whole numbers, as in 0,1,2") from None
-    compare(params, given.variants.split(","), seeds, given.annotations, given.out)
+    compare(params, given.variants, given.seeds, given.annotations, given.out, given.threads)
     print((given.out / "compare.md").read_text(encoding="utf-8"), end="")
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from components.compare import Run, plan
+from components.compare import plan
 from trackline import artifacts, config, records
 from trackline.cli import main
 
@@ -39,16 +39,21 @@ def place(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--variants", "fusion,merged"), "'merged' is no variant; choose from multitask"),
-        (("--seeds", "0,x"), "--seeds is '0,x'; give whole numbers"),
-        (("--seeds", "1,1"), "named twice"),
+        (("--variants", "fusion", "merged"), "invalid choice: 'merged'"),
+        (("--seeds", "0", "x"), "invalid int value: 'x'"),
+        (("--seeds", "1", "1"), "named twice"),
+        (("--threads", "0"), "--threads is 0"),
         (("--epochs", "0"), "--epochs is 0"),
     ],
 )
 def test_what_cannot_be_compared_is_refused_at_once(
     place: Place, options: tuple[str, ...], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert place.compare(*options) == 64
+    try:
+        code: object = place.compare(*options)
+    except SystemExit as left:  # argparse's way
+        code = left.code
+    assert code == 64
     assert message in capsys.readouterr().err
 
 
@@ -63,10 +68,10 @@ def test_a_table_that_is_not_there_is_named(
 def test_variants_are_trained_evaluated_tabulated_and_kept(
     place: Place, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    options = ("--variants", "multitask,tracking", "--seeds", "0", "--epochs", "1")
+    options = ("--variants", "multitask", "tracking", "--seeds", "0", "--epochs", "1")
     assert place.compare(*options) == 0
     said = capfd.readouterr().out
-    assert "tracking, seed 0: training" in said
+    assert "[2/2] tracking, seed 0: train\n" in said
     record = artifacts.read_json(place.root / "out/compare.json")
     multitask, tracking = record["variants"]
     assert (multitask["variant"], tracking["variant"]) == ("multitask", "tracking")
@@ -81,19 +86,27 @@ def test_variants_are_trained_evaluated_tabulated_and_kept(
 
     weights = place.root / "out/multitask-0/model/model.safetensors"
     written = weights.stat().st_mtime_ns
+    (place.root / "out/multitask-0/evaluate.done").unlink()  # as if killed while evaluating
     assert place.compare(*options) == 0
-    assert "multitask, seed 0: kept" in capfd.readouterr().out
+    said = capfd.readouterr().out
+    assert "[1/2] multitask, seed 0: train, kept\n" in said
+    assert "[1/2] multitask, seed 0: evaluate\n" in said
+    assert "[2/2] tracking, seed 0: evaluate, kept\n" in said
     assert weights.stat().st_mtime_ns == written
 
 
 def test_a_run_of_other_parameters_is_not_the_same(
     miniature: config.Params, annotations: Path, tmp_path: Path
 ) -> None:
-    def identify(params: config.Params, seed: int = 0) -> str:
-        run: Run = plan(params, "fusion", seed, annotations, tmp_path)
-        return run.identity
+    def identify(params: config.Params, step: str, seed: int = 0) -> str:
+        return plan(params, "fusion", seed, annotations, tmp_path).identify(step)
 
     longer = dataclasses.replace(miniature, train=dataclasses.replace(miniature.train, epochs=3))
     gated = dataclasses.replace(miniature, gate=config.Gate(min_ao=0.1))
-    assert identify(miniature) == identify(gated)
-    assert len({identify(miniature), identify(longer), identify(miniature, 1)}) == 3
+    smoother = dataclasses.replace(miniature, track=config.Track(window=0.5))
+    for step in ("train", "evaluate"):
+        runs = {identify(miniature, step), identify(longer, step), identify(miniature, step, 1)}
+        assert len(runs) == 3
+        assert identify(gated, step) == identify(miniature, step)
+    assert identify(smoother, "train") == identify(miniature, "train")
+    assert identify(smoother, "evaluate") != identify(miniature, "evaluate")
