@@ -1,5 +1,5 @@
 # Everything a person or a CI does here. `make run` and `make test` set themselves up.
-.PHONY: run test sabotage lint demo lock parity bench quirks pools clean image image-test kubeflow-test
+.PHONY: run test sabotage lint demo lock parity torchrun-test bench quirks pools compare clean image image-test kubeflow-test
 .DELETE_ON_ERROR:
 
 PYTHON ?= python3
@@ -20,7 +20,7 @@ test: $(READY)  ## the test suite, a miniature pipeline in it
 	@python -m pytest
 
 RUN ?= .
-SEEDS ?= 0
+sabotage: SEEDS ?= 0
 sabotage: $(READY)  ## runs that must be refused, and the score; on the model of the run in RUN; SEEDS=10 trains anew
 	@RUN="$(abspath $(RUN))" SEEDS=$(SEEDS) python -m pytest tests/sabotage
 
@@ -70,14 +70,21 @@ image-test: $(READY)  ## the pipeline in containers of that image, on a miniatur
 kubeflow-test: $(READY)  ## the graph, the client and multi-node training, slow parts too
 	@KUBEFLOW_SLOW=1 python -m pytest tests/pipelines
 
+torchrun-test: $(READY)  ## two processes train as one; one is killed, restarted, and the weights are the same
+	@TORCHRUN_SLOW=1 python -m pytest tests/training/test_distributed.py
+
 bench: $(READY)  ## latency, training step and memory against a plain eager yardstick: make bench BENCH="--size default"
 	@python -m benchmarks.run $(BENCH)
 
 quirks: $(READY)  ## what each correction of the reference changes, on the model of the last `make run`
 	@python -m benchmarks.quirks
 
-SEEDS ?= 0 1 2
+pools compare: SEEDS ?= 0 1 2
 pools: $(READY)  ## what the class head should pool: four trainings for each of SEEDS, after `make run`
 	@python -m benchmarks.pools --seeds $(SEEDS)
+
+compare: $(READY)  ## every variant trained for each of SEEDS under one budget, in one table; hours, started again it goes on
+	@dvc repro --quiet index
+	@trackline compare --seeds $(SEEDS) $(COMPARE)
 
 include .ci/promotion.mk

@@ -90,6 +90,7 @@ def list_children(pid: int) -> list[int]:
     return [int(p) for p in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
+@pytest.mark.skipif("TORCHRUN_SLOW" not in os.environ, reason="minutes; make torchrun-test")
 def test_a_killed_worker_is_restarted_and_the_weights_are_the_same(make_job: MakeJob) -> None:
     settings = {"epochs": 2, "samples_per_epoch": 16, "search_frames": 1, "checkpoint_minutes": 0.0}
     whole, killed = make_job("whole", **settings), make_job("killed", **settings)

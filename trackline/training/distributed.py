@@ -11,12 +11,14 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch._C._distributed_c10d import PrefixStore
+from torch.distributed.rendezvous import rendezvous
 from torch.nn.parallel import DistributedDataParallel
 
 from trackline.data.clips import Share
@@ -93,20 +95,34 @@ def join() -> Iterator[tuple[Group, torch.device]]:
         yield Group(), torch.device("cuda" if cuda else "cpu")
         return
     device = _choose_device(int(os.environ["LOCAL_RANK"])) if cuda else torch.device("cpu")
-    dist.init_process_group("nccl" if cuda else "gloo")
-    control = dist.new_group(backend="gloo") if cuda else None
-    assert control is None or isinstance(control, dist.ProcessGroup)
-    group = Group(dist.get_rank(), size, control)
+    group = Group(int(os.environ["RANK"]), size)
     try:
+        _meet("nccl" if cuda else "gloo")
+        control = dist.new_group(backend="gloo") if cuda else None
+        assert control is None or isinstance(control, dist.ProcessGroup)
+        group = replace(group, control=control)
         yield group, device
     except RuntimeError as error:
-        if isinstance(error, dist.DistError) or "gloo" in str(error):
+        if isinstance(error, dist.DistError) or "gloo" in str(error).lower():
             raise WorkerLost(
                 f"process {group.rank} lost touch with another one of {size}; start the run again "
                 "(torchrun --max-restarts does), and it goes on from the last checkpoint"
             ) from error
         raise
     dist.destroy_process_group()
+
+
+def _meet(backend: str) -> None:
+    """Find the other processes of this attempt, not those of one that failed before it.
+
+    torchrun keeps its store over restarts (pytorch issue 135712), with addresses of the dead in it. Its
+    count of restarts tells attempts apart on one node; each node of several counts for itself.
+    """
+    store, rank, size = next(rendezvous("env://"))
+    if os.environ.get("LOCAL_WORLD_SIZE") == str(size):
+        attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+        store = PrefixStore(f"attempt-{attempt}", store)
+    dist.init_process_group(backend, store=store, rank=rank, world_size=size)
 
 
 def _choose_device(local_rank: int) -> torch.device:
