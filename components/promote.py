@@ -156,9 +156,12 @@ def judge_again(
         )
         judged = gate.gate(params, inputs, outputs)
         verdict.refuse_rejected(judged, tree.report)
-        evidence = {METRICS: metrics, PREDICTIONS: predictions, VERDICT: outputs.verdict}
-        tags = register.read_judgement(outputs.verdict)
-        registry.add_evidence(store, version, evidence, tags)
+        judged_on = register.Inputs(
+            folder / "model", metrics, predictions, outputs.verdict, inputs.curves
+        )
+        with register.gather_evidence(params, judged_on) as evidence:
+            tags = register.read_judgement(outputs.verdict)
+            registry.add_evidence(store, version, evidence, tags)
 
 
 def measure(params: config.Params, model: Path, tree: Tree, out: Path) -> Path:

@@ -12,8 +12,11 @@ of an earlier step cannot be read, 20 the registry cannot be used, 21 the model 
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from trackline import artifacts, champion, config
@@ -40,19 +43,15 @@ def register(params: config.Params, inputs: Inputs, out: Path) -> dict[str, Any]
 
     confirm(params, inputs)
     store = registry.connect(params.registry, inputs.champion.resolve().parent)
-    evidence = {
-        "gate.json": inputs.verdict,
-        "evaluate.json": inputs.metrics,
-        "predictions.parquet": inputs.predictions,
-    }
-    version = registry.register(
-        store,
-        inputs.model,
-        evidence,
-        tags={**read_origin(inputs.model / "lineage.json"), **read_judgement(inputs.verdict)},
-        metrics=read_numbers(inputs.metrics),
-        curves=read_curves(inputs.curves),
-    )
+    with gather_evidence(params, inputs) as evidence:
+        version = registry.register(
+            store,
+            inputs.model,
+            evidence,
+            tags={**read_origin(inputs.model / "lineage.json"), **read_judgement(inputs.verdict)},
+            metrics=read_numbers(inputs.metrics),
+            curves=read_curves(inputs.curves),
+        )
     result = {
         "name": version.name,
         "version": version.version,
@@ -71,6 +70,40 @@ def confirm(params: config.Params, inputs: Inputs) -> None:
     files = verdict.Judged(inputs.model, inputs.metrics, inputs.predictions)
     bound = verdict.bind(files, champion.read_pin(inputs.champion).sha256, params.gate)
     verdict.refuse_rejected(verdict.confirm(inputs.verdict, bound), inputs.report)
+
+
+@contextmanager
+def gather_evidence(params: config.Params, inputs: Inputs) -> Iterator[dict[str, Path]]:
+    """The files that a version rests on, by their names; its card is written for the occasion."""
+    from trackline.evaluation import verdict
+    from trackline.models.card import complete_card
+
+    sealed = inputs.model / "MODEL_CARD.md"
+    with TemporaryDirectory() as scratch:
+        card = Path(scratch) / sealed.name
+        text = complete_card(
+            sealed.read_text(encoding="utf-8") if sealed.exists() else "# Model card\n",
+            params.registry.card,
+            verdict.read(inputs.metrics),
+            verdict.read(inputs.verdict),
+            read_columns(inputs.curves.with_name("slices.csv")),
+        )
+        artifacts.write_text(card, text)
+        yield {
+            "gate.json": inputs.verdict,
+            "evaluate.json": inputs.metrics,
+            "predictions.parquet": inputs.predictions,
+            card.name: card,
+        }
+
+
+def read_columns(path: Path) -> dict[str, list[Any]]:
+    """The columns of a CSV; none without the file."""
+    import pandas as pd
+
+    if not path.exists():
+        return {}
+    return {str(name): column.to_list() for name, column in pd.read_csv(path).items()}
 
 
 def read_origin(lineage: Path) -> dict[str, str]:

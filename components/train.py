@@ -14,6 +14,7 @@ exit codes: 0 trained, 3 params.yaml, 11 no training sequence, 12 missing or 13 
 
 from __future__ import annotations
 
+import json
 import sys
 import time
 from dataclasses import dataclass
@@ -162,6 +163,7 @@ def write_results(
     """Write the package and the metrics of a finished run."""
     from trackline.models import package
     from trackline.models.card import write_card
+    from trackline.sbom import list_packages
     from trackline.training.lineage import measure_peak_memory_mb, record_lineage
 
     seconds = sum(row["seconds"] for row in trainer.rows)
@@ -169,7 +171,9 @@ def write_results(
     lineage = record_lineage(params, annotations, seconds, trainer.device, trainer.group.size)
     classes = params.data.classes if trainer.network.class_head is not None else ()
     model = package.Package(trainer.trained, classes, params.track, lineage)
-    extras = {package.PROFILE: inputs.profile} if inputs.profile.is_file() else {}
+    extras = {package.SBOM: json.dumps(list_packages(), indent=1).encode()}
+    if inputs.profile.is_file():
+        extras[package.PROFILE] = inputs.profile.read_bytes()
     sums = package.save(outputs.model, model, write_card(model, trainer.rows), extras)
     metrics = {"parameters": sum(p.numel() for p in trainer.trained.parameters())}
     final = {

@@ -407,12 +407,23 @@ class Gate:
 
 
 @dataclass(frozen=True)
+class Card:
+    """What only a person knows of a model; it stands in the card of every registered version."""
+
+    owner: str | None = None
+    weights_licence: str | None = None
+    data_licence: str | None = None
+    excluded_uses: str | None = None
+
+
+@dataclass(frozen=True)
 class Registry:
     """Where accepted models go; MLFLOW_TRACKING_URI, when set, wins over `uri`."""
 
     name: str = "tracker"
     uri: str = "sqlite:///registry/mlflow.db"
     trusted_key: str | None = None  # a public key that must have signed every fetched model
+    card: Card = field(default_factory=Card)
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[\w.-]+", self.name):

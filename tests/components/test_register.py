@@ -52,6 +52,29 @@ def test_an_accepted_model_becomes_a_version(
         assert hint in printed
 
 
+def test_the_card_of_a_version_has_its_results_and_what_a_person_answered(project: Project) -> None:
+    card = "{owner: Ada, weights_licence: Apache-2.0}"
+    Path("params.yaml").write_text(f"registry: {{name: {project.name}, card: {card}}}\n")
+    Path("plots").mkdir()
+    columns = "kind,slice,sequences,ao,low,high"
+    Path("plots/slices.csv").write_text(
+        f"{columns}\nsize,small|x,9,0.4,0.3,0.5\nsize,large,1,0.6,,\n"
+    )
+    assert gate.main([]) == 0
+    assert register.main([]) == 0
+    store = registry.connect(config.Registry(project.name))
+    version = registry.find_version(store, "candidate")
+    text = (registry.read_evidence(store, version, Path("found")) / "MODEL_CARD.md").read_text()
+    for line in (
+        "| size small/x | 0.400 | 0.300 to 0.500 | 9 |",
+        "| size large | 0.600 |  | 1 |",
+        "- Owner: Ada",
+        "- Licence of the weights: Apache-2.0",
+        "- Licence of the data: not stated",
+    ):
+        assert line in text
+
+
 def test_a_check_says_what_register_would_and_registers_nothing(
     project: Project, capsys: pytest.CaptureFixture[str]
 ) -> None:

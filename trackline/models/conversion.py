@@ -31,10 +31,7 @@ Converted from {source} by `trackline weights convert`.
 ```
 
 Nothing was trained here: what started afresh must be. Sizes and preprocessing are in model.yaml.
-
-## To be filled in by a person
-
-Owner: · Licence of the weights: · What they were trained on: · Uses that are ruled out:
+Owner and licence of the weights are those of the source.
 """
 
 

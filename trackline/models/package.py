@@ -15,12 +15,13 @@ from trackline.data.clips import MEAN, STD
 from trackline.errors import PackageError
 from trackline.models.network import Network
 
-WEIGHTS, DESCRIPTION, LINEAGE, CARD, PROFILE = (
+WEIGHTS, DESCRIPTION, LINEAGE, CARD, PROFILE, SBOM = (
     "model.safetensors",
     "model.yaml",
     "lineage.json",
     "MODEL_CARD.md",
     "profile.json",
+    "sbom.cdx.json",
 )
 FORMAT = 1
 
@@ -35,10 +36,10 @@ class Package:
     lineage: dict[str, Any]
 
 
-def save(folder: Path, package: Package, card: str, extras: dict[str, Path] | None = None) -> str:
+def save(folder: Path, package: Package, card: str, extras: dict[str, bytes] | None = None) -> str:
     """Write a package, whole or not at all; return the hash of its sums.
 
-    `extras` are files to copy into it, by name (the profile of the training data, say).
+    `extras` are further files, by name (the profile of the training data, say).
     """
     with artifacts.replacing_folder(folder) as new:
         state = {k: v.detach().cpu().contiguous() for k, v in package.network.state_dict().items()}
@@ -46,8 +47,8 @@ def save(folder: Path, package: Package, card: str, extras: dict[str, Path] | No
         artifacts.write_text(new / DESCRIPTION, describe(package))
         artifacts.write_json(new / LINEAGE, package.lineage)
         artifacts.write_text(new / CARD, card)
-        for name, source in (extras or {}).items():
-            (new / name).write_bytes(source.read_bytes())
+        for name, content in (extras or {}).items():
+            (new / name).write_bytes(content)
         return artifacts.write_sums(new)
 
 
