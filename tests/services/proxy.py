@@ -66,6 +66,9 @@ class Proxy:
     def _forward(self, client: socket.socket, server: socket.socket) -> None:
         sent = 0
         while data := client.recv(65536):
+            if self._answer is not None:  # on a connection that was open before the fault
+                client.sendall(self._answer)
+                return
             sent += len(data)
             if self._cut_at is not None and sent > self._cut_at:
                 for end in (client, server):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.services.conftest import BUCKET, KEYS, make_client
+from tests.services.servers import BUCKET, KEYS, make_client
 from trackline import artifacts, registry
 from trackline.errors import PackageError, RegistryError, RegistryUnreachable
 

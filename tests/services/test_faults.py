@@ -9,7 +9,6 @@ import os
 import shutil
 import signal
 import subprocess
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -17,57 +16,19 @@ from pathlib import Path
 
 import pytest
 
-from tests.services.conftest import BUCKET, KEYS, find_port, serving
 from tests.services.proxy import Proxy
+from tests.services.servers import BUCKET, KEYS, running_mlflow
 from trackline import artifacts, champion, registry
 from trackline.config import Registry
 from trackline.errors import RegistryError, RegistryUnreachable, TracklineError
 
 pytestmark = pytest.mark.services
-POSTGRES = Path("/usr/lib/postgresql/15/bin")
 EXPIRED = (
     b"HTTP/1.1 403 Forbidden\r\nContent-Type: application/xml\r\nConnection: close\r\n\r\n"
     b"<?xml version='1.0'?><Error><Code>ExpiredToken</Code><Message>The provided token has "
     b"expired.</Message></Error>"
 )
 BROKEN = b"HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
-
-
-@pytest.fixture(scope="module")
-def postgres() -> Iterator[str]:
-    """The address of a database of a PostgreSQL server of our own; it refuses to run as root."""
-    if not (POSTGRES / "initdb").exists():
-        pytest.skip(f"PostgreSQL is not installed at {POSTGRES}")
-    user = "nobody" if os.geteuid() == 0 else None
-    folder = Path(tempfile.mkdtemp(prefix="postgres-"))
-    folder.chmod(0o700)
-    if user:
-        shutil.chown(folder, user)
-    port = find_port()
-    options = f"-h 127.0.0.1 -p {port} -k {folder} -c fsync=off"
-    for command in (
-        [str(POSTGRES / "initdb"), "-D", str(folder / "data"), "-U", "mlflow", "--auth=trust"],
-        [
-            str(POSTGRES / "pg_ctl"),
-            "-D",
-            str(folder / "data"),
-            "-w",
-            "-l",
-            str(folder / "log"),
-            "-o",
-            options,
-            "start",
-        ],
-    ):
-        subprocess.run(command, check=True, user=user, stdout=subprocess.DEVNULL, cwd="/")
-    subprocess.run(
-        [str(POSTGRES / "createdb"), "-h", "127.0.0.1", "-p", str(port), "-U", "mlflow", "mlflow"],
-        check=True,
-    )
-    yield f"postgresql+psycopg2://mlflow@127.0.0.1:{port}/mlflow"
-    stop = [str(POSTGRES / "pg_ctl"), "-D", str(folder / "data"), "-m", "immediate", "stop"]
-    subprocess.run(stop, check=True, user=user, stdout=subprocess.DEVNULL, cwd="/")
-    shutil.rmtree(folder, ignore_errors=True)
 
 
 class Line:
@@ -80,7 +41,7 @@ class Line:
         self.start()
 
     def start(self) -> None:
-        self.running = serving(
+        self.running = running_mlflow(
             self.postgres, f"s3://{BUCKET}/faults", self.storage.address, self.folder
         )
         address = self.running.__enter__()
@@ -104,8 +65,8 @@ class Line:
 
 
 @pytest.fixture(scope="module")
-def services(postgres: str, s3: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Line]:
-    made = Line(postgres, s3, tmp_path_factory.mktemp("line"))
+def services(postgres: str, swift: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Line]:
+    made = Line(postgres, swift, tmp_path_factory.mktemp("line"))
     yield made
     made.stop()
 
@@ -260,6 +221,18 @@ def test_expired_keys_of_one_s_own_say_what_to_renew(
     line.storage.answer(EXPIRED)
     with pytest.raises(RegistryUnreachable, match=r"ExpiredToken.*; renew the credentials"):
         registry.locate(f"s3://{BUCKET}/anything")
+
+
+def test_wrong_keys_are_refused_by_the_storage_and_say_what_to_renew(
+    swift: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    keys = {**KEYS, "AWS_SECRET_ACCESS_KEY": "planted-and-wrong", "AWS_ENDPOINT_URL": swift}
+    for name, value in keys.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("TRACKLINE_CACHE", str(tmp_path))
+    with pytest.raises(RegistryUnreachable, match=r"; renew the credentials") as caught:
+        registry.locate(f"s3://{BUCKET}/anything")
+    assert "planted-and-wrong" not in str(caught.value)
 
 
 def test_a_full_disk_is_one_sentence_and_leaves_no_version(

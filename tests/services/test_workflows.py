@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.services.conftest import BUCKET, KEYS, make_client
+from tests.services.servers import BUCKET, KEYS, make_client
 from trackline import config, records
 
 ROOT = Path(__file__).parents[2]
@@ -86,9 +86,12 @@ class Team:
     environment: dict[str, str]
 
     def clone(self, name: str, branch: str = "main") -> Path:
-        folder = self.root / name
         self.run(self.root, f"git clone -q --branch {branch} remote.git {name}")
-        (folder / ".venv").symlink_to(Path(sys.prefix))  # set up already: not what is tested here
+        return self.equip(self.root / name)
+
+    def equip(self, folder: Path) -> Path:
+        """Give a clone this environment: setting one up is not what is tested here."""
+        (folder / ".venv").symlink_to(Path(sys.prefix))
         (folder / ".git/info/exclude").write_text(".venv\n")
         for file in ("requirements.lock", "pyproject.toml"):
             os.utime(folder / file, (0, 0))
@@ -96,7 +99,8 @@ class Team:
 
     def run(self, folder: Path, command: str, code: int = 0, **extra: str) -> str:
         """Run a command; returns what it printed, and fails when its exit code is another."""
-        environment = {**self.environment, "PYTHONPATH": str(folder), **extra}
+        path = f"{folder}/.venv/bin:{self.environment['PATH']}"
+        environment = {**self.environment, "PYTHONPATH": str(folder), "PATH": path, **extra}
         done = subprocess.run(
             command, shell=True, cwd=folder, env=environment, text=True, check=False,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
@@ -116,25 +120,30 @@ class Team:
     def read_pin(self) -> Any:
         return json.loads(self.run(self.root / "remote.git", "git show main:champion.json"))
 
-    def count_stages(self, output: str) -> list[str]:
+    def list_stages(self, output: str) -> list[str]:
         return re.findall(r"Running stage '(\w+)'", output)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def team(
-    tmp_path: Path, world: Path, miniature: config.Params, s3: str, mlflow_server: str
+    tmp_path_factory: pytest.TempPathFactory,
+    world: Path,
+    miniature: config.Params,
+    swift: str,
+    mlflow_server: str,
 ) -> Team:
     """The project with a miniature configuration, pushed to a bare remote."""
+    tmp_path = tmp_path_factory.mktemp("team")
     environment = {
         **{k: v for k, v in os.environ.items() if not k.startswith(("MLFLOW_", "AWS_", "GITHUB_"))},
         **KEYS,
         "MLFLOW_TRACKING_URI": mlflow_server,
         "DVC_REMOTE_URL": f"s3://{BUCKET}/dvc",
-        "AWS_ENDPOINT_URL": s3,
+        "AWS_ENDPOINT_URL": swift,
         "DVC_SITE_CACHE_DIR": str(tmp_path / "site"),
         "TRACKLINE_CACHE": str(tmp_path / "cache"),
         "GIT_CONFIG_GLOBAL": str(tmp_path / "gitconfig"),
-        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "PATH": ":".join(p for p in os.environ["PATH"].split(":") if not p.startswith(sys.prefix)),
         "MAKEFLAGS": "",
         "GITHUB_ACTOR": "ada",
     }
@@ -154,6 +163,7 @@ def team(
     (seed / "params.yaml").write_text(yaml.safe_dump(params))
     made.run(tmp_path, "git init -q --bare --initial-branch=main remote.git")
     made.run(seed, "git init -q --initial-branch=main && git remote add origin ../remote.git")
+    made.equip(seed)
     made.run(seed, "dvc import-url -q --force demo data && dvc unfreeze data.dvc")
     made.push(seed, "Start", "main")
     return made
@@ -176,87 +186,133 @@ def author(team: Team, name: str, branch: str, seed: int) -> None:
 
 
 @pytest.mark.promotion
-def test_from_candidate_to_champion_and_back_by_the_workflows_own_commands(
-    team: Team, s3: str
-) -> None:
-    author(team, "laptop1", "first", seed=1)
+class TestFromCandidateToChampionAndBack:
+    """By the workflows' own commands; each test goes on where the one before it ended."""
 
-    # a pull request: nothing that the laptop ran runs again, the gates pass, the summary is there
-    ci = team.clone("pull-request1", "first")
-    output = team.work("pull-request", "gate", ci)
-    assert team.count_stages(output) == []
-    assert "the gates passed" in output
-    assert (ci / "reports/summary.md").stat().st_size > 100
+    def test_what_a_laptop_ran_does_not_run_again_for_its_pull_request(self, team: Team) -> None:
+        author(team, "laptop1", "first", seed=1)
+        ci = team.clone("pull-request1", "first")
+        output = team.work("pull-request", "gate", ci)
+        assert team.list_stages(output) == []
+        assert "the gates passed" in output
+        assert (ci / "reports/summary.md").stat().st_size > 100
+        team.run(ci, "git push -q origin HEAD:main")
 
-    # merged: main registers it, and only that step runs
-    team.run(ci, "git push -q origin HEAD:main")
-    output = team.work("register", "register", team.clone("register1"))
-    assert team.count_stages(output) == ["register"]
-    assert "tracker version 1, candidate" in output
+    def test_a_merge_registers_a_candidate_and_runs_nothing_else(self, team: Team) -> None:
+        output = team.work("register", "register", team.clone("register1"))
+        assert team.list_stages(output) == ["register"]
+        assert "tracker version 1, candidate" in output
 
-    # promoted, and the pin is on main
-    reason = {"ACTION": "promote", "VERSION": "candidate", "REASON": "a start"}
-    team.work("promote", "promote", team.clone("promote1"), **reason)
-    assert team.read_pin()["version"] == 1
+    def test_a_promotion_pins_the_champion_on_main(self, team: Team) -> None:
+        reason = {"ACTION": "promote", "VERSION": "candidate", "REASON": "a start"}
+        team.work("promote", "promote", team.clone("promote1"), **reason)
+        assert team.read_pin()["version"] == 1
 
-    # the second candidate is compared with the first champion
-    author(team, "laptop2", "second", seed=2)
-    ci = team.clone("pull-request2", "second")
-    team.work("pull-request", "gate", ci)
-    assert json.loads((ci / "metrics/gate.json").read_text())["champion_version"] == 1
+    def test_the_second_candidate_is_compared_with_the_first_champion(self, team: Team) -> None:
+        author(team, "laptop2", "second", seed=2)
+        ci = team.clone("pull-request2", "second")
+        team.work("pull-request", "gate", ci)
+        assert json.loads((ci / "metrics/gate.json").read_text())["champion_version"] == 1
 
-    # a pull request that fails its gates blocks, with one sentence, and leaves its summary
-    refused = team.clone("pull-request3", "second")
-    set_param(refused, "gate", min_ao=0.99)
-    *before, verdict = list_commands("pull-request", "gate")
-    for command in before:
-        team.run(refused, command)
-    assert "below gate.min_ao = 0.99" in team.run(refused, verdict, code=2)
-    assert (refused / "reports/summary.md").exists()
+    def test_a_pull_request_below_a_threshold_is_blocked_and_has_its_summary(
+        self, team: Team
+    ) -> None:
+        refused = team.clone("pull-request3", "second")
+        set_param(refused, "gate", min_ao=0.99)
+        *before, verdict = list_commands("pull-request", "gate")
+        for command in before:
+            team.run(refused, command)
+        assert "below gate.min_ao = 0.99" in team.run(refused, verdict, code=2)
+        assert (refused / "reports/summary.md").exists()
 
-    team.run(ci, "git push -q origin HEAD:main")
-    team.work("register", "register", team.clone("register2"))
-    reason = {"ACTION": "promote", "VERSION": "candidate", "REASON": "follows better"}
-    team.work("promote", "promote", team.clone("promote2"), **reason)
-    assert team.read_pin()["version"] == 2
+    def test_the_second_candidate_takes_over(self, team: Team) -> None:
+        team.run(team.root / "pull-request2", "git push -q origin HEAD:main")
+        team.work("register", "register", team.clone("register2"))
+        reason = {"ACTION": "promote", "VERSION": "candidate", "REASON": "follows better"}
+        team.work("promote", "promote", team.clone("promote2"), **reason)
+        assert team.read_pin()["version"] == 2
 
-    # fetched by name on a machine that has nothing of the project
-    stranger = team.root / "stranger"
-    stranger.mkdir()
-    team.run(stranger, "trackline registry fetch tracker@champion out", PYTHONPATH=str(ROOT))
-    assert (stranger / "out/model/model.safetensors").exists()
+    def test_a_machine_with_the_library_alone_loads_it_by_name(
+        self, team: Team, stranger: Path
+    ) -> None:
+        output = team.run(stranger, "trackline registry fetch tracker@champion out")
+        assert "version 2 is in out/model, verified" in output
+        assert "boat" in team.run(stranger, load("models:/tracker@champion"))
+        assert "Owner: not stated" in (stranger / "out/evaluation/MODEL_CARD.md").read_text()
+        for library in ("dvc", "kfp", "evidently", "great_expectations"):
+            team.run(stranger, f"python -c 'import {library}'", code=1)
 
-    # the night after: the champion still loads, has its sums and passes
-    assert "the gates passed" in team.work("nightly", "champion", team.clone("nightly1"))
+    def test_a_changed_byte_of_the_files_is_refused_by_name(
+        self, team: Team, stranger: Path
+    ) -> None:
+        flip(stranger / "out/model/model.yaml")
+        output = team.run(stranger, load("out/model"), code=1)
+        assert "PackageError: out/model was altered: model.yaml does not match" in output
 
-    # a byte of it is corrupted in storage: the night finds it, by name
-    shown = team.run(stranger, "trackline registry show champion --json", PYTHONPATH=str(ROOT))
-    corrupt(s3, json.loads(shown)["sha256"])
-    *before, verify = list_commands("nightly", "champion")
-    ci = team.clone("nightly2")
-    for command in before:
-        team.run(ci, command)
-    assert "model.safetensors" in team.run(ci, verify, code=2)
-    output = team.run(stranger, "trackline registry fetch champion again", 21, PYTHONPATH=str(ROOT))
-    assert "model.safetensors no longer matches" in output
-    assert not (stranger / "again").exists()
+    def test_the_night_after_the_champion_holds(self, team: Team) -> None:
+        assert "the gates passed" in team.work("nightly", "champion", team.clone("nightly1"))
 
-    # and back, in one command
-    reason = {"ACTION": "rollback", "REASON": "corrupt"}
-    team.work("promote", "promote", team.clone("rollback"), **reason)
-    assert team.read_pin()["version"] == 1
-    trail = json.loads(team.run(stranger, "trackline registry audit --json", PYTHONPATH=str(ROOT)))
-    assert [(m["kind"], m["from"], m["to"], m["why"]) for m in trail] == [
-        ("promotion", None, 1, "a start"),
-        ("promotion", 1, 2, "follows better"),
-        ("rollback", 2, 1, "corrupt"),
-    ]
-    assert trail[0]["who"].startswith("ada")
+    def test_a_changed_byte_in_the_storage_is_found_by_the_night_and_refused_to_all(
+        self, team: Team, stranger: Path
+    ) -> None:
+        shown = json.loads(team.run(stranger, "trackline registry show champion --json"))
+        corrupt(team.environment["AWS_ENDPOINT_URL"], shown["sha256"])
+        *before, verify = list_commands("nightly", "champion")
+        ci = team.clone("nightly2")
+        for command in before:
+            team.run(ci, command)
+        assert "model.safetensors" in team.run(ci, verify, code=2)
+        output = team.run(stranger, "trackline registry fetch champion again", 21)
+        assert "model.safetensors no longer matches" in output
+        assert not (stranger / "again").exists()
+
+    def test_a_rollback_is_one_command(self, team: Team) -> None:
+        reason = {"ACTION": "rollback", "REASON": "corrupt"}
+        team.work("promote", "promote", team.clone("rollback"), **reason)
+        assert team.read_pin()["version"] == 1
+
+    def test_the_audit_trail_tells_the_story(self, team: Team, stranger: Path) -> None:
+        trail = json.loads(team.run(stranger, "trackline registry audit --json"))
+        assert [(m["kind"], m["from"], m["to"], m["why"]) for m in trail] == [
+            ("promotion", None, 1, "a start"),
+            ("promotion", 1, 2, "follows better"),
+            ("rollback", 2, 1, "corrupt"),
+        ]
+        assert trail[0]["who"].startswith("ada")
+        print(team.run(stranger, "trackline registry list && trackline registry audit"))
+
+    def test_another_laptop_makes_the_champion_again_from_its_number(self, team: Team) -> None:
+        clone = team.clone("again")
+        output = team.run(clone, "make ci-restore && trackline registry reproduce 1 --json")
+        again = json.loads(output[output.index("\n{") :])
+        assert again["identical"] is True
+        assert again["environment"] == {}
 
 
-def corrupt(s3: str, sha256: str) -> None:
+@pytest.fixture(scope="module")
+def stranger(team: Team) -> Path:
+    """A folder with an environment of its own that has Trackline from its source, and no more."""
+    team.run(team.root, "git clone -q remote.git source && mkdir stranger")
+    uv = f"{sys.executable} -m uv"
+    team.run(team.root, f"{uv} venv -q stranger/.venv")
+    team.run(team.root, f"{uv} pip install -q --python stranger/.venv/bin/python ./source")
+    return team.root / "stranger"
+
+
+def load(model: str) -> str:
+    """The command that loads a model and prints its classes."""
+    return f"python -c \"import trackline; print(trackline.load('{model}').classes)\""
+
+
+def flip(file: Path) -> None:
+    """Change one bit of a file."""
+    content = file.read_bytes()
+    file.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+
+
+def corrupt(address: str, sha256: str) -> None:
     """Change one byte of a version's weights where they are stored."""
-    client = make_client(s3)
+    client = make_client(address)
     listed = client.list_objects_v2(Bucket=BUCKET, Prefix="models/")["Contents"]
     for key in (item["Key"] for item in listed if item["Key"].endswith("model/model.safetensors")):
         sums = client.get_object(Bucket=BUCKET, Key=key.replace("model.safetensors", "SHA256SUMS"))
