@@ -11,7 +11,7 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import boto3
@@ -203,9 +203,11 @@ def running(
         try:
             yield server
         finally:
-            if server.poll() is None:
-                os.killpg(server.pid, 15)
-            server.wait(timeout=60)
+            for signal in (15, 9):  # it may wait for clients that keep their connections
+                if server.poll() is None:
+                    os.killpg(server.pid, signal)
+                with suppress(subprocess.TimeoutExpired):
+                    server.wait(timeout=20)
 
 
 def find_port() -> int:

@@ -49,7 +49,9 @@ class Line:
 
     def kill(self) -> None:
         """As the kernel would, with no chance to tidy up."""
-        for line in subprocess.check_output(("ps", "-eo", "pid,args"), text=True).splitlines():
+        for line in subprocess.check_output(
+            ("ps", "-ww", "-eo", "pid,args"), text=True
+        ).splitlines():
             pid, _, command = line.strip().partition(" ")
             if f"--port {self.front.target}" in command:
                 os.kill(int(pid), signal.SIGKILL)

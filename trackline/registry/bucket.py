@@ -69,4 +69,4 @@ def _connect() -> Any:
         os.environ.setdefault(name, value)
     import boto3
 
-    return boto3.client("s3")
+    return boto3.Session().client("s3")  # the default session would remember earlier keys
