@@ -14,7 +14,8 @@ from trackline.config import Augment, Jitter
 from trackline.data import sampling, table
 from trackline.data.clips import ClipLoader, prepare
 from trackline.data.frames import Frames
-from trackline.data.sampling import ClipSampler, displace, draw_frames
+from trackline.data.sampling import ClipSampler, displace, draw_frames, mix
+from trackline.errors import ConfigError
 
 MODEL = config.Model(template=config.Crop(32, 2.0), search=config.Crop(48, 3.0))
 TRAIN = config.Train(batch=4, search_frames=3, max_gap=3, jitter=Jitter(1.0, 0.1))
@@ -87,6 +88,42 @@ def test_clips_have_one_search_frame_until_the_history_starts(sampler: ClipSampl
         [s for s, _ in sampler.usable], sampler.frames, list(sampler.labels), sampler.model, start
     )
     assert [len(sampler(epoch, 0).searches_thw3) for epoch in (0, 2, 3, 9)] == [1, 1, 2, 2]
+
+
+def test_data_sets_are_mixed_by_ratio_however_long_they_are(sampler: ClipSampler) -> None:
+    """15 sequences of one data set, 3 of another that shall have a quarter, 2 that shall have nothing."""
+    names = ["large"] * 15 + ["small"] * 3 + ["idle"] * 2
+    known = [s for s, _ in sampler.usable][: len(names)]
+    sequences = [
+        replace(s, dataset=name, label=CLASSES[("large", "small", "idle").index(name)])
+        for s, name in zip(known, names, strict=True)
+    ]
+    train = replace(sampler.train, mix={"large": 3, "small": 1, "idle": 0}, search_frames=1)
+    mixed = ClipSampler(sequences, sampler.frames, CLASSES, sampler.model, train)
+    drawn = [mixed(0, index).label for index in range(400)]
+    assert drawn.count(2) == 0
+    assert 70 < drawn.count(1) < 130  # a quarter of 400, within 3.5 standard deviations
+
+
+@pytest.mark.parametrize(
+    ("shares", "message"),
+    [
+        ({"lasot": 1.0}, "'lasot', which has no training sequence; the data sets are data"),
+        ({"data": 1.0, "otb": 1.0}, "'otb', which has no training sequence"),
+    ],
+)
+def test_a_mix_of_what_is_not_there_is_refused(
+    shares: dict[str, float], message: str, sampler: ClipSampler
+) -> None:
+    train = replace(sampler.train, mix=shares)
+    with pytest.raises(ConfigError, match=message):
+        ClipSampler([s for s, _ in sampler.usable], sampler.frames, CLASSES, MODEL, train)
+
+
+def test_a_mix_names_every_data_set() -> None:
+    assert [(s, p.tolist()) for s, p in mix(["a", "b", "a"], {"a": 2.0, "b": 0.0})] == [(2, [0, 2])]
+    with pytest.raises(ConfigError, match="does not name the data set 'b'; give it a share, 0 to"):
+        mix(["a", "b"], {"a": 1.0})
 
 
 def test_a_clip_follows_from_its_number_alone(sampler: ClipSampler) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from pathlib import Path
 from typing import Any
 
@@ -359,6 +360,45 @@ def test_classes_are_compared_frame_by_frame_within_sequences() -> None:
     )
     assert check(judged, "champion_accuracy")["value"] == pytest.approx(-0.2)
     assert check(judged, "sequence_accuracy")["passed"]
+
+
+def place(table: pd.DataFrame, seed: int, shift_px: float = 0.0) -> pd.DataFrame:
+    """Boxes as two trainings place them: each sequence off by its own 2 px in both, by 0.7 px in one."""
+    sequences = table["sequence"].nunique()
+    shared, own = np.random.default_rng(9), np.random.default_rng(seed)
+    each = shared.normal(0, 2, (sequences, 2)) + own.normal(0, 0.7, (sequences, 2))
+    x, y = (np.repeat(each, 6, axis=0) + 50).T
+    return table.assign(x=x + shift_px, y=y + shift_px, w=30.0, h=30.0)
+
+
+PLACED = dataclasses.replace(THRESHOLDS, champion_margin_shift_px=0.5)
+
+
+@pytest.mark.parametrize("seed", range(1, 21))
+def test_boxes_of_another_training_are_not_surely_shifted(seed: int) -> None:
+    champion = Champion(3, place(predict(), seed=0))
+    judged = judge(weigh(place(predict(), seed), champion=champion), PLACED)
+    assert check(judged, "champion_shift")["passed"]
+
+
+@pytest.mark.parametrize("shift_px", [-1, 1])
+@pytest.mark.parametrize("seed", range(1, 6))
+def test_an_origin_that_is_off_by_one_shows_beside_the_champion(seed: int, shift_px: float) -> None:
+    champion = Champion(3, place(predict(), seed=0))
+    judged = judge(weigh(place(predict(), seed, shift_px), champion=champion), PLACED)
+    line = check(judged, "champion_shift")
+    assert not line["passed"]
+    assert line["low"] > line["threshold"] == 0.5
+    assert re.search(r"surely more along (x|y|x and y) than gate.champion_margin", line["why"])
+
+
+def test_frames_that_only_one_follows_tell_nothing_of_a_shift() -> None:
+    lost = place(predict(), 1).assign(iou=lambda t: t["iou"].where(t["iou"].isna(), 0.1))
+    thresholds = dataclasses.replace(PLACED, min_ao=0.0)
+    judged = judge(weigh(lost, champion=Champion(3, place(predict(), 0))), thresholds)
+    line = check(judged, "champion_shift")
+    assert not line["passed"]
+    assert "no frame that both" in line["why"]
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,7 @@ LIMITS = {  # the house's own thresholds (the defaults of config.Gate) and a cei
         "centre_bias_px": 0.5,
         "quarantined": 0.02,
     },
+    "champion_margin_shift_px": 0.5,
     "drift_blocks": "drift",
 }
 Predict = Callable[[pd.DataFrame], pd.DataFrame]

@@ -148,7 +148,7 @@ def swap_boxes_of_class(scene: Scene) -> None:
 
 WRONG_MODELS: dict[str, tuple[Act, str]] = {  # the act, and the check that must fail
     "width and height swapped": (swap_sides, "champion_ao"),
-    "pixel origin off by one": (shift_origin, "centre_bias_px"),
+    "pixel origin off by one": (shift_origin, "champion_shift"),
     "boxes one frame late": (lag_behind, "champion_ao"),
     "first box repeated": (stand_still, "gain_over_static"),
     "untrained": (guess_boxes, "ao"),

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
 
 from tests.training.conftest import MakeTrainer
 from trackline import config
 from trackline.data.clips import ClipLoader
+from trackline.errors import ConfigError
 from trackline.models.network import Network
 from trackline.training.loop import Trainer, keep_ratio, learning_rate_scale, make_optimiser
 from trackline.training.losses import Losses
@@ -62,6 +65,17 @@ def test_the_rate_warms_up_and_falls_to_one_percent() -> None:
     assert learning_rate_scale(1.0, train) == pytest.approx(0.01)
 
 
+def test_the_rate_falls_to_a_tenth_at_the_reference_s_step() -> None:
+    train = config.Train(schedule="step", warmup_epochs=2)
+    rates = [learning_rate_scale(epoch / 100, train) for epoch in (1, 2, 79.99, 80, 99)]
+    assert rates == [pytest.approx(0.5), 1, 1, 0.1, 0.1]
+
+
+def test_a_step_after_the_end_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"train\.step_epoch is 80, but train\.epochs is 60"):
+        config.Train(epochs=60, schedule="step")
+
+
 @pytest.mark.parametrize(
     ("epoch", "keep"), [(0, 1.0), (19, 1.0), (20, 1.0), (60, 0.85), (100, 0.7), (300, 0.7)]
 )
@@ -71,11 +85,43 @@ def test_the_keep_ratio_is_the_reference_s(epoch: int, keep: float) -> None:
 
 def test_a_frozen_backbone_stays_as_it_was(make_trainer: MakeTrainer, loader: ClipLoader) -> None:
     trainer = make_trainer(epochs=1, backbone_lr_scale=0.0)
-    backbone, head = (trainer.network.get_parameter(name) for name in (QKV, SCORE))
-    frozen, free = backbone.clone(), head.clone()
+    head = trainer.network.get_parameter(SCORE)
+    frozen = {k: v.clone() for k, v in trainer.network.backbone.state_dict().items()}
+    free = head.clone()
     fit(trainer, loader)
-    assert torch.equal(frozen, backbone)
+    for name, value in trainer.network.backbone.state_dict().items():
+        assert torch.equal(frozen[name], value), name  # running means of its stem too
+    assert all(p.grad is None for p in trainer.network.backbone.parameters())
     assert not torch.equal(free, head)
+
+
+@pytest.mark.parametrize("keep", [1.0, 0.7])
+def test_recomputing_gives_the_same_gradients_and_keeps_less(
+    keep: float, miniature: config.Params, loader: ClipLoader
+) -> None:
+    """Stochastic depth is drawn again alike."""
+    backbone = dataclasses.replace(miniature.model.backbone, drop_path=0.5)
+    model = dataclasses.replace(miniature.model, backbone=backbone)
+    (batch,) = loader(0, 8)
+    kept, gradients = [], []
+    for recompute in (False, True):
+        train = dataclasses.replace(miniature.train, recompute=recompute)
+        torch.manual_seed(0)
+        trainer = Trainer(Network(model, 10), train, torch.device("cpu"))
+        trainer.network.train()
+        sizes: dict[int, int] = {}
+
+        def note(tensor: torch.Tensor, sizes: dict[int, int] = sizes) -> torch.Tensor:
+            sizes[tensor.data_ptr()] = tensor.nbytes
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+            trainer.step(batch, keep)
+        kept.append(sum(sizes.values()))
+        gradients.append({k: p.grad for k, p in trainer.network.named_parameters()})
+    for name, gradient in gradients[0].items():
+        torch.testing.assert_close(gradients[1][name], gradient, msg=name)
+    assert kept[1] < kept[0]
 
 
 def test_muon_steps_as_far_in_every_direction_of_a_matrix(

@@ -6,6 +6,7 @@ all of it reversed.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from collections.abc import Sequence as Listing
 from typing import Any, NamedTuple
 
@@ -15,6 +16,7 @@ from trackline.config import Jitter, Model, Train
 from trackline.data.crops import cut, place_compat, place_window, to_crop
 from trackline.data.frames import Frames
 from trackline.data.table import Sequence
+from trackline.errors import ConfigError
 
 Array = np.ndarray[Any, Any]
 
@@ -41,13 +43,14 @@ class ClipSampler:
         train: Train,
     ) -> None:
         self.usable = [(s, v) for s in sequences if len(v := find_usable(s)) > 0]
+        self.pools = mix([s.dataset for s, _ in self.usable], train.mix)
         self.frames, self.model, self.train = frames, model, train
         self.labels = {name: i for i, name in enumerate(classes)}
 
     def __call__(self, epoch: int, index: int) -> Clip:
         """Draw clip number `index` of an epoch."""
         rng = np.random.default_rng((self.train.seed, epoch, index))
-        sequence, usable = self.usable[rng.integers(len(self.usable))]
+        sequence, usable = self.usable[self._draw_sequence(rng)]
         searches = self.train.search_frames if epoch >= self.train.history_start_epoch else 1
         chosen = draw_frames(rng, usable, searches + 1, self.train.max_gap)
         template, template_box = self._crop(sequence, chosen[0], None)
@@ -60,6 +63,13 @@ class ClipSampler:
             self.labels.get(sequence.label, -1),
         )
 
+    def _draw_sequence(self, rng: np.random.Generator) -> int:
+        if not self.pools:
+            return int(rng.integers(len(self.usable)))
+        shares = np.array([share for share, _ in self.pools])
+        _, pool = self.pools[rng.choice(len(shares), p=shares / shares.sum())]
+        return int(pool[rng.integers(len(pool))])
+
     def _crop(
         self, sequence: Sequence, frame: int, rng: np.random.Generator | None
     ) -> tuple[Array, Array]:
@@ -70,6 +80,25 @@ class ClipSampler:
         window, compat = place_window(around, crop.factor), self.model.mimics("crop")
         place = place_compat(around, window, crop.size) if compat else window
         return cut(image, window, crop.size, compat), to_crop(box, place).astype(np.float32)
+
+
+def mix(datasets: Listing[str], shares: Mapping[str, float]) -> list[tuple[float, Array]]:
+    """The share of each data set and where its sequences are among `datasets`; empty for no shares.
+
+    Raises ConfigError when the shares and the data name different data sets.
+    """
+    there = sorted(set(datasets))
+    if shares and (unknown := sorted(shares.keys() - set(there))):
+        raise ConfigError(
+            f"train.mix names {unknown[0]!r}, which has no training sequence; "
+            f"the data sets are {', '.join(there)}"
+        )
+    if shares and (left := sorted(set(there) - shares.keys())):
+        raise ConfigError(
+            f"train.mix does not name the data set {left[0]!r}; give it a share, 0 to leave it out"
+        )
+    names = np.array(datasets)
+    return [(share, np.flatnonzero(names == name)) for name, share in shares.items() if share > 0]
 
 
 def find_usable(sequence: Sequence) -> Array:

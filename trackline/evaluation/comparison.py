@@ -6,8 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from trackline import boxes
+from trackline.data.table import BOX
 from trackline.evaluation import metrics
 from trackline.evaluation.statistics import (
+    UNKNOWN,
     Comparison,
     Interval,
     find_detectable_difference,
@@ -76,6 +79,29 @@ def compare(
     found = widen(bootstrap(differences, weights), seed_sd)
     resolution = find_detectable_difference(differences, weights)
     return Paired(judge_difference(found, margin), found, resolution, len(pairs))
+
+
+def find_shift(
+    candidate: pd.DataFrame, champion: pd.DataFrame, bootstrap: Bootstrap
+) -> dict[str, Interval]:
+    """How far the candidate's boxes lie beside the champion's along x and y, in pixels.
+
+    Where both hit (IoU ≥ 0.5), and paired: what a shape or a motion does to the boxes of any tracker
+    cancels out, which a bias against the annotations (its spread over sequences is ten times as large)
+    cannot offer. Both intervals hold at once with 95 %. Without a frame that both hit they are NaN.
+    """
+    pairs = candidate.merge(champion, on=metrics.KEYS, suffixes=("", "_champion"), validate="1:1")
+    pairs = pairs[(pairs[["iou", "iou_champion"]] >= metrics.HIT).all(axis=1)]
+    if pairs.empty:
+        return dict.fromkeys("xy", UNKNOWN)
+    ours, theirs = (
+        boxes.xywh_to_cxcywh(pairs[[name + suffix for name in BOX]].to_numpy(float))[:, :2]
+        for suffix in ("", "_champion")
+    )
+    apart = pairs[["sequence"]].assign(**dict(zip("xy", (ours - theirs).T, strict=True)))
+    groups = apart.groupby("sequence")
+    means, frames = groups[["x", "y"]].mean(), groups.size().to_numpy()
+    return {axis: bootstrap(means[axis].to_numpy(), frames, level=0.975) for axis in "xy"}
 
 
 def find_mismatch(

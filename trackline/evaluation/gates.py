@@ -29,6 +29,7 @@ from trackline.evaluation.comparison import (
     Champion,
     compare,
     find_mismatch,
+    find_shift,
     select_scored,
     tabulate,
 )
@@ -102,7 +103,8 @@ def _check_champion(case: Case) -> tuple[str, float, list[Check]]:
         return "not comparable", math.nan, [Check(name, False, why) for name in names]
     other = tabulate(select_scored(champion.predictions))
     phrase, resolution, overlap = _check_pairs(case, champion, other, "ao")
-    return phrase, resolution, [overlap, _check_classes_of_pairs(case, champion, other)]
+    accuracy = _check_classes_of_pairs(case, champion, other)
+    return phrase, resolution, [overlap, accuracy, *_check_shift(case, champion)]
 
 
 def _check_classes_of_pairs(case: Case, champion: Champion, other: pd.DataFrame) -> Check:
@@ -136,6 +138,27 @@ def _check_pairs(
     passed = pairs.phrase in NOT_INFERIOR
     check = Check(f"champion_{metric}", passed, why, found.value, -margin, found.low, found.high)
     return pairs.phrase, pairs.resolution, check
+
+
+def _check_shift(case: Case, champion: Champion) -> list[Check]:
+    """Whether the boxes surely lie beside the champion's, as those of another pixel origin do."""
+    name, margin = "champion_shift", case.thresholds.champion_margin_shift_px
+    if margin is None:
+        return []
+    found = find_shift(case.scored, select_scored(champion.predictions), case.bootstrap)
+    axis = max(found, key=lambda a: abs(found[a].value))
+    worst = found[axis]
+    if math.isnan(worst.value):
+        why = f"there is no frame that both this model and champion {champion.version} follow"
+        return [Check(name, False, why, threshold=margin, at_most=True)]
+    sure = [a for a, i in found.items() if i.low > margin or i.high < -margin]
+    verb = f"surely more along {' and '.join(sure)} than" if sure else "not surely more than"
+    why = (
+        f"boxes lie {worst.value:+.2f} px [{worst.low:+.2f}, {worst.high:+.2f}] beside those of champion "
+        f"{champion.version} along {axis}, {verb} gate.champion_margin_shift_px = {margin:g}"
+    )
+    low, high = (worst.low, worst.high) if worst.value >= 0 else (-worst.high, -worst.low)
+    return [Check(name, not sure, why, abs(worst.value), margin, low, high, at_most=True)]
 
 
 def _check_slices(case: Case, least: int) -> list[Check]:

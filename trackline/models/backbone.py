@@ -8,6 +8,7 @@ h heads, c width, d width of one head.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from functools import partial
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -17,6 +18,7 @@ import torch.nn.functional as F
 from timm.layers import PatchEmbed, build_sincos2d_pos_embed
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from trackline.config import Backbone as BackboneConfig
 from trackline.config import Model
@@ -58,6 +60,7 @@ class Backbone(nn.Module):
             for drop in drops
         )
         self.norm = norm(vit.width)
+        self.recompute = False  # in the backward pass: less memory for more time
         self.apply(_initialise)
         for embed, grid in ((self.pos_embed_z, self.grid_z), (self.pos_embed_x, self.grid_x)):
             waves = build_sincos2d_pos_embed([grid, grid], vit.width // 4 * 4 or 4)
@@ -81,12 +84,13 @@ class Backbone(nn.Module):
         ids_bn = torch.arange(self.grid_x**2, device=tokens_bnc.device).expand(len(tokens_bnc), -1)
         survivors: list[Tensor] = []
         ratios = dict(zip(self.elimination.layers, self.elimination.keep, strict=True))
+        run = partial(checkpoint, use_reentrant=False) if self.recompute else _call
         for i, block in enumerate(self.blocks):
             ratio = 1.0 if i not in ratios else ratios[i] if keep is None else keep
             if ratio == 1:
-                tokens_bnc = block(tokens_bnc)
+                tokens_bnc = run(block, tokens_bnc)
                 continue
-            tokens_bnc, ids_bn = self._eliminate(block, tokens_bnc, ids_bn, ratio, rows_bz)
+            tokens_bnc, ids_bn = run(self._eliminate, block, tokens_bnc, ids_bn, ratio, rows_bz)
             survivors.append(ids_bn)
         return self._restore(self.norm(tokens_bnc), ids_bn, tuple(survivors))
 
@@ -191,6 +195,10 @@ def template_rows(mode: str, grid: int) -> list[int] | None:
         sides = (middle, grid // 2) if grid % 2 == 0 else (middle,)
         return [row * grid + column for row in sides for column in sides]
     return None
+
+
+def _call(action: Callable[..., Any], *arguments: Any) -> Any:
+    return action(*arguments)
 
 
 def _gather(tokens_bnc: Tensor, ids_bn: Tensor) -> Tensor:

@@ -50,6 +50,9 @@ class Trainer:
     def __post_init__(self) -> None:
         check_batch(self.config, self.group)
         self.network.to(self.device)
+        self.network.backbone.recompute = self.config.recompute
+        if self.is_frozen:
+            self.network.backbone.requires_grad_(False)
         self.optimiser = make_optimiser(self.network, self.config)
         self.augmenter = torch.Generator().manual_seed(self.config.seed)
         self.sums = torch.zeros(len(Losses._fields), device=self.device)  # of the epoch so far
@@ -60,6 +63,11 @@ class Trainer:
         self.model = self.group.wrap(self.network)
         if self.group.rank:  # the others' dropout is not the first one's
             torch.manual_seed(self.config.seed + self.group.rank)
+
+    @property
+    def is_frozen(self) -> bool:
+        """Whether the backbone stays as it is."""
+        return self.config.backbone_lr_scale == 0
 
     @property
     def trained(self) -> Network:
@@ -90,6 +98,8 @@ class Trainer:
     def _train_epoch(self, loader: ClipLoader, after_step: Callable[[Trainer], None]) -> None:
         config, before, start = self.config, self.seconds, time.perf_counter()
         self.network.train()
+        if self.is_frozen:  # no stochastic depth, no new batch statistics: as in tracking
+            self.network.backbone.eval()
         title = f"epoch {self.epoch + 1}/{config.epochs}"
         with show_progress(title, self.batch, self.batches, not self.group.leads) as advance:
             for batch in loader(self.epoch, config.samples_per_epoch, self.batch):
@@ -183,6 +193,8 @@ def make_optimiser(network: Network, config: Train) -> torch.optim.Optimizer:
     """AdamW or Muon; the backbone has its own rate, biases and norms are not decayed."""
     groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
     for name, parameter in network.named_parameters():
+        if not parameter.requires_grad:
+            continue
         key = (name.startswith("backbone."), parameter.dim() > 1)
         groups.setdefault(key, []).append(parameter)
     rate = config.lr if config.optimiser == "adamw" else config.muon_lr
@@ -204,10 +216,12 @@ def make_optimiser(network: Network, config: Train) -> torch.optim.Optimizer:
 
 
 def learning_rate_scale(share: float, config: Train) -> float:
-    """Linear warm-up, then a cosine to 1 % of the rate, at a share [0, 1) of the whole run."""
+    """Linear warm-up, then a cosine to 1 % of the rate or a step to 10 %, at a share [0, 1) of the run."""
     warmup = config.warmup_epochs / config.epochs
     if share < warmup:
         return max(share / warmup, 0.01)
+    if config.schedule == "step":
+        return 0.1 if share >= config.step_epoch / config.epochs else 1.0
     return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * (share - warmup) / max(1 - warmup, 1e-9)))
 
 

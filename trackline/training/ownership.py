@@ -4,7 +4,7 @@ Nobody marks lines by hand. A tiny network of the variant is built, takes a trai
 a target while every executed line is noted; a line is owned when the plain tracker, doing the same,
 never runs it. A statement counts all its lines, an `if`, a class or a function its head as well when
 nothing but owned lines runs inside; comments, blank lines and docstrings count nothing. Parameters in
-config.py and the metrics of evaluation are not counted.
+config/ and the metrics of evaluation are not counted.
 """
 
 from __future__ import annotations
