@@ -33,6 +33,7 @@ class Inputs:
     predictions: Path = Path("artifacts/predictions.parquet")
     verdict: Path = Path("metrics/gate.json")
     curves: Path = Path("plots/train.csv")
+    slices: Path = Path("plots/slices.csv")
     champion: Path = champion.PIN
     report: Path = Path("reports/index.html")
 
@@ -86,7 +87,7 @@ def gather_evidence(params: config.Params, inputs: Inputs) -> Iterator[dict[str,
             params.registry.card,
             verdict.read(inputs.metrics),
             verdict.read(inputs.verdict),
-            read_columns(inputs.curves.with_name("slices.csv")),
+            read_columns(inputs.slices),
         )
         artifacts.write_text(card, text)
         yield {
@@ -178,6 +179,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--predictions", type=Path, default=Inputs.predictions)
     parser.add_argument("--verdict", type=Path, default=Inputs.verdict)
     parser.add_argument("--curves", type=Path, default=Inputs.curves)
+    parser.add_argument("--slices", type=Path, default=Inputs.slices)
     parser.add_argument("--champion", type=Path, default=Inputs.champion)
     parser.add_argument("--report", type=Path, default=Inputs.report)
     parser.add_argument("--out", type=Path, default=Path("metrics/register.json"))

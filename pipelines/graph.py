@@ -125,10 +125,10 @@ def build(environment: Environment, inputs: Inputs) -> Any:
                     track=track,
                     evaluate=evaluate,
                 )
-                results |= {n: evaluated.outputs[n] for n in ("predictions", "evaluation")}
+                results |= {n: evaluated.outputs[n] for n in ("predictions", "evaluation", "plots")}
                 results |= {"champion": champion, "gate": gate, "registry": registry}
                 judged = make(
-                    "gate", **footage, **results, evaluate=evaluate, plots=evaluated.outputs["plots"],
+                    "gate", **footage, **results, evaluate=evaluate,
                     validation=validated.outputs["validation"], drifted=drifted.outputs["drifted"],
                 )  # fmt: skip
                 results["verdict"] = judged.outputs["verdict"]

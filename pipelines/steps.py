@@ -189,6 +189,7 @@ def register(
     evaluation: dsl.Input[dsl.Metrics],
     training: dsl.Input[dsl.Metrics],
     curves: dsl.Input[dsl.Dataset],
+    plots: dsl.Input[dsl.Artifact],
     champion: dict,
     registry: dict,
     gate: dict,
@@ -206,6 +207,7 @@ def register(
             predictions=Path(predictions.path),
             verdict=Path(verdict.path),
             curves=Path(curves.path) / "train.csv",
+            slices=Path(plots.path) / "slices.csv",
             champion=step.pin,
         )
         found = component.register(step.params, inputs, Path(version.path))
