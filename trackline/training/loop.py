@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from functools import partial
 
 import torch
-from timm.optim.muon import Muon
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
@@ -19,6 +18,7 @@ from trackline.errors import ConfigError, TracklineError
 from trackline.models.network import Network
 from trackline.training.distributed import Group, hold_gradients
 from trackline.training.losses import Losses, compute_losses, count_positives
+from trackline.training.optimiser import make_optimiser
 from trackline.training.progress import show_progress
 
 NAMES = {
@@ -187,32 +187,6 @@ def check_batch(config: Train, group: Group) -> None:
             f"train.batch is {config.batch}; it is the batch of all processes together and must be a "
             f"multiple of {group.size} processes × train.accumulate {config.accumulate}"
         )
-
-
-def make_optimiser(network: Network, config: Train) -> torch.optim.Optimizer:
-    """AdamW or Muon; the backbone has its own rate, biases and norms are not decayed."""
-    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
-    for name, parameter in network.named_parameters():
-        if not parameter.requires_grad:
-            continue
-        key = (name.startswith("backbone."), parameter.dim() > 1)
-        groups.setdefault(key, []).append(parameter)
-    rate = config.lr if config.optimiser == "adamw" else config.muon_lr
-    described = [
-        {
-            "params": parameters,
-            "base_lr": rate * (config.backbone_lr_scale if shared else 1),
-            "weight_decay": config.weight_decay * config.lr / rate if decayed else 0,
-        }
-        for (shared, decayed), parameters in groups.items()
-    ]
-    if config.optimiser == "adamw":
-        return torch.optim.AdamW(described, fused=True)
-    # orthogonalised momentum for matrices and kernels, Adam for the rest (Jordan et al., Muon, 2024)
-    muon: torch.optim.Optimizer = Muon(
-        described, nesterov=True, adjust_lr_fn="original", fallback_lr_scale=config.lr / rate
-    )
-    return muon
 
 
 def learning_rate_scale(share: float, config: Train) -> float:
