@@ -1,5 +1,5 @@
 # Everything a person or a CI does here. `make run` and `make test` set themselves up.
-.PHONY: run test sabotage lint demo lock parity torchrun-test bench quirks pools compare clean image image-test kubeflow-test
+.PHONY: run test sabotage faults fuzz lint demo lock parity torchrun-test bench scale quirks pools compare clean image image-test kubeflow-test
 .DELETE_ON_ERROR:
 
 PYTHON ?= python3
@@ -23,6 +23,13 @@ RUN ?= .
 sabotage: SEEDS ?= 0
 sabotage: $(READY)  ## runs that must be refused, and the score; on the model of the run in RUN; SEEDS=10 trains anew
 	@RUN="$(abspath $(RUN))" SEEDS=$(SEEDS) python -m pytest tests/sabotage
+
+faults: $(READY)  ## corruptions injected into the default data, each to be seen by its own rule, and the score
+	@FAULTS=1 python -m pytest tests/faults
+
+FUZZ ?= 1000
+fuzz: $(READY)  ## readers fed with anything, FUZZ examples each
+	@FUZZ=$(FUZZ) python -m pytest tests/data/test_fuzz.py
 
 lint: $(READY)  ## style and types
 	@ruff check .
@@ -75,6 +82,9 @@ torchrun-test: $(READY)  ## two processes train as one; one is killed, restarted
 
 bench: $(READY)  ## latency, training step and memory against a plain eager yardstick: make bench BENCH="--size default"
 	@python -m benchmarks.run $(BENCH)
+
+scale: $(READY)  ## ten million annotation rows validated and compared, fifty thousand frames indexed again
+	@python -m benchmarks.annotations $(SCALE)
 
 quirks: $(READY)  ## what each correction of the reference changes, on the model of the last `make run`
 	@python -m benchmarks.quirks

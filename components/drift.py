@@ -43,7 +43,7 @@ def drift(
     from trackline.drift import compare, render
 
     earlier = read(reference) if reference else None
-    current = describe(table.read(annotations), data, "train", limits)
+    current = describe(table.read_used(annotations), data, "train", limits)
     comparison = compare(current, earlier, limits)
     current.write(profile)
     artifacts.write_text(report, render(comparison, current, earlier))

@@ -42,7 +42,7 @@ def validate(
     from trackline import artifacts, validation
     from trackline.data import table
 
-    verdict = validation.validate(table.read(annotations, everything=True), data, limits, classes)
+    verdict = validation.validate(table.read_whole(annotations), data, limits, classes)
     page = validation.render(verdict, data)
     artifacts.write_table(quarantine, verdict.quarantine)
     artifacts.write_text(report, page)

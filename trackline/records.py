@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import reprlib
 import types
 import typing
 from collections.abc import Mapping
@@ -40,7 +41,7 @@ def read(kind: type[T], path: Path) -> T:
         raw = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ConfigError(f"{path} does not exist") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ConfigError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
     try:
         return parse(kind, raw or {})
@@ -52,7 +53,7 @@ def parse(kind: type[T], raw: Any, where: str = "") -> T:
     """Build a record of `kind` from plain mappings, checking every name, type and range on the way."""
     if not isinstance(raw, Mapping):
         raise ConfigError(
-            f"{where or 'the file'} is {raw!r}; it must be a mapping of names to values"
+            f"{where or 'the file'} is {_show(raw)}; it must be a mapping of names to values"
         )
     hints = typing.get_type_hints(kind, include_extras=True)
     for key in raw:
@@ -80,7 +81,7 @@ def _plain(value: Any) -> Any:
 
 def _mapping(hint: Any, value: Any, where: str) -> dict[str, Any]:
     if not isinstance(value, Mapping):
-        raise ConfigError(f"{where} is {value!r}; it must be a mapping of names to values")
+        raise ConfigError(f"{where} is {_show(value)}; it must be a mapping of names to values")
     return {str(k): _convert(hint, v, f"{where}.{k}") for k, v in value.items()}
 
 
@@ -94,7 +95,7 @@ def _convert(hint: Any, value: Any, where: str) -> Any:  # noqa: PLR0911 (a kind
         return _convert_union(arguments, value, where)
     if origin is tuple:
         if not isinstance(value, list | tuple):
-            raise ConfigError(f"{where} is {value!r}; it must be a list")
+            raise ConfigError(f"{where} is {_show(value)}; it must be a list")
         return tuple(_convert(arguments[0], v, f"{where}[{i}]") for i, v in enumerate(value))
     if origin is dict:
         return _mapping(arguments[1], value, where)
@@ -113,15 +114,25 @@ def _convert_union(arguments: tuple[Any, ...], value: Any, where: str) -> Any:
 
 def _scalar(hint: type[Any], value: Any, where: str) -> Any:
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
+        try:
+            return float(value)
+        except OverflowError:
+            raise ConfigError(f"{where} is {_show(value)}; that is too large a number") from None
     if hint is float and isinstance(value, str):  # YAML 1.1 reads 1e-4 as text
         try:
             return float(value)
         except ValueError:
             pass
     if type(value) is not hint:
-        raise ConfigError(f"{where} is {value!r}; it must be of type {hint.__name__}")
+        raise ConfigError(f"{where} is {_show(value)}; it must be of type {hint.__name__}")
     return value
+
+
+def _show(value: Any) -> str:
+    """Write a value out, but for the inside of what is deep or long: YAML unfolds a line to gigabytes."""
+    short = reprlib.Repr()
+    short.maxstring = short.maxother = short.maxlong = 200
+    return short.repr(value)
 
 
 def _within(value: float, limits: Range, where: str) -> float:
@@ -134,14 +145,17 @@ def _within(value: float, limits: Range, where: str) -> float:
     )
     rule = f"it is {limits.unit} {interval}" if limits.unit else f"it must be {interval}"
     hint = f"; did you mean {value / 100:g}?" if limits.high == 1 and 1 < value <= 100 else ""
-    raise ConfigError(f"{where} is {value:g}; {rule}{hint}")
+    raise ConfigError(
+        f"{where} is {_show(value) if isinstance(value, int) else f'{value:g}'}; {rule}{hint}"
+    )
 
 
 def _one_of(value: Any, choices: tuple[Any, ...], where: str) -> Any:
     if value in choices:
         return value
     raise ConfigError(
-        f"{where} is {value!r}; it must be one of {', '.join(map(str, choices))}{_nearest(value, choices)}"
+        f"{where} is {_show(value)}; it must be one of "
+        f"{', '.join(map(str, choices))}{_nearest(value, choices)}"
     )
 
 
@@ -150,5 +164,7 @@ def _unknown(where: str, key: str, names: list[str]) -> str:
 
 
 def _nearest(value: Any, names: typing.Sequence[Any]) -> str:
-    close = difflib.get_close_matches(str(value), [str(n) for n in names], n=1)
+    close = difflib.get_close_matches(
+        value if isinstance(value, str) else _show(value), [str(n) for n in names], n=1
+    )
     return f"; did you mean {close[0]!r}?" if close else ""

@@ -20,7 +20,7 @@ from trackline.data import images, rules
 from trackline.data.facts import Facts, Values
 from trackline.data.frames import Frames
 from trackline.data.rules import Rule, Severity
-from trackline.data.table import Sequence, iterate
+from trackline.data.table import Sequence, iterate, spell_out
 from trackline.data.tree import SPLITS
 from trackline.errors import ConfigError, DataError, EmptyDataError, TracklineError, ValidationError
 
@@ -131,7 +131,7 @@ def validate(
     """Hold an annotation table and its images to every rule; raises EmptyDataError without rows."""
     if table.empty:
         raise EmptyDataError("the annotation table has no rows; add sequences and index again")
-    table = table.sort_values(["split", "sequence", "frame"], kind="stable", ignore_index=True)
+    table = _order(table)
     checks = images.check(root, table, limits.image_sample, limits.max_image_mpx)
     facts = Facts(table, checks, limits, classes)
     ignored = {name for name, severity in limits.severity.items() if severity == "ignore"}
@@ -144,6 +144,20 @@ def validate(
         return Verdict(table, findings, listed)
     aside = set_aside(facts, findings, broken)
     return Verdict(table, findings, mark(listed, table, aside), aside)
+
+
+def _order(table: pd.DataFrame) -> pd.DataFrame:
+    """Sort by split, sequence and frame; what is in order already, as indexed tables are, is not copied."""
+    import pandas as pd
+
+    split, name = table["split"], table["sequence"]
+    starts = split.ne(split.shift()) | name.ne(name.shift())
+    heads = pd.MultiIndex.from_frame(spell_out(table.loc[starts, ["split", "sequence"]]))
+    ahead = table["frame"].diff().ge(0) | starts
+    if heads.is_monotonic_increasing and heads.is_unique and ahead.all():
+        return table.reset_index(drop=True)
+    keys = ["split", "sequence", "frame"]
+    return spell_out(table).sort_values(keys, kind="stable", ignore_index=True)
 
 
 def set_aside(facts: Facts, findings: Iterable[Finding], broken: dict[str, Values]) -> Aside:
@@ -186,15 +200,16 @@ def mark(listed: pd.DataFrame, table: pd.DataFrame, aside: Aside) -> pd.DataFram
     """Say of each violation what was set aside, and list what went with it."""
     import pandas as pd
 
-    heads = table.drop_duplicates("sequence")
+    heads = spell_out(table.drop_duplicates("sequence"))
     names = set(heads["sequence"][aside.sequences])
-    keys = pd.MultiIndex.from_frame(table.loc[aside.mask, ["sequence", "frame"]])
+    rest = spell_out(table[aside.mask])
+    keys = pd.MultiIndex.from_frame(rest[["sequence", "frame"]])
     gone = listed["sequence"].isin(names)
     frame = pd.MultiIndex.from_frame(listed[["sequence", "frame"]]).isin(keys)
     listed["aside"] = np.where(gone, "sequence", np.where(frame, "frame", ""))
     told = pd.MultiIndex.from_frame(listed[["sequence", "frame"]])
     silent = heads[heads["sequence"].isin(names - set(listed["sequence"]))].assign(aside="sequence")
-    rest = table[aside.mask & ~table["sequence"].isin(names)]
+    rest = rest[~rest["sequence"].isin(names)]
     rest = rest[~pd.MultiIndex.from_frame(rest[["sequence", "frame"]]).isin(told)].assign(
         aside="frame"
     )
@@ -223,9 +238,9 @@ def _nothing() -> Values:
 
 def count_splits(table: pd.DataFrame) -> dict[str, dict[str, int]]:
     """Count sequences, frames and classes of each split."""
-    counts = {}
+    counts, names = {}, table[["split", "sequence", "class"]]
     for split in SPLITS:
-        rows = table[table["split"] == split]
+        rows = names[names["split"] == split]
         counts[split] = {
             "sequences": int(rows["sequence"].nunique()),
             "frames": len(rows),
@@ -353,7 +368,7 @@ def _tell(finding: Finding) -> dict[str, Any]:
 
 def _count_classes(table: pd.DataFrame) -> list[tuple[str, dict[str, int]]]:
     """Count sequences by class and split, the most common class first."""
-    first = table.drop_duplicates("sequence")
+    first = table[["sequence", "class", "split"]].drop_duplicates("sequence")
     pairs = Counter(zip(first["class"], first["split"], strict=True))
     order = sorted(Counter(first["class"]).items(), key=lambda item: (-item[1], item[0]))
     return [(name, {split: pairs[name, split] for split in SPLITS}) for name, _ in order]

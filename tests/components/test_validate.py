@@ -94,7 +94,7 @@ def test_quarantine_sets_aside_what_breaks_an_error_and_goes_on(
     listed = pd.read_parquet(VIOLATIONS)
     assert listed["aside"].tolist() == ["frame"] * 2
     assert artifacts.read_json(METRICS)["quarantined_share"] == pytest.approx(2 / 260, abs=1e-6)
-    everything, kept = table.read(TABLE, everything=True), table.read(TABLE)
+    everything, kept = table.read_whole(TABLE), table.read(TABLE)
     assert (len(everything), len(kept)) == (260, 258)
     lost = everything.merge(listed[["sequence", "frame"]], on=["sequence", "frame"])
     assert lost["h"].isna().all()

@@ -13,6 +13,7 @@ from trackline.data.facts import Facts, Mask, Values
 from trackline.data.table import BOX
 from trackline.data.tree import SPLITS
 
+SAME_BITS = 2  # of 64 may differ between one image and another encoding of it
 NEAR_SHARE = 0.2  # of a sequence's frames that must look like another's to call it a copy
 
 
@@ -225,7 +226,8 @@ def find_repeats(facts: Facts) -> Values:
     x, y, w, h = (facts.get(name) for name in BOX)
     with np.errstate(invalid="ignore", over="ignore"):
         step = np.hypot(x - np.roll(x, 1), y - np.roll(y, 1)) / np.sqrt(np.maximum(w * h, 1))
-        still = (looks != 0) & (looks == np.roll(looks, 1)) & facts.followed & (step > 1)
+        alike = np.bitwise_count(looks ^ np.roll(looks, 1)) <= SAME_BITS
+        still = (looks != 0) & alike & facts.followed & (step > 1)
     at = np.flatnonzero(same | still)
     return _say(
         at, ("the same image" if same[i] else "hardly another image, but the box moved" for i in at)

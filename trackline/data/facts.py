@@ -11,7 +11,7 @@ import pandas as pd
 
 from trackline.config import Validate
 from trackline.data.images import MISSING, Checks
-from trackline.data.table import BOX
+from trackline.data.table import BOX, spell_out
 from trackline.data.tree import SPLITS
 
 Unit: TypeAlias = Literal["frame", "sequence", "split"]
@@ -32,7 +32,7 @@ class Facts:
     def units(self) -> dict[Unit, pd.DataFrame]:
         """What can break a rule, one row each, with sequence, frame and source to find it by."""
         splits = pd.DataFrame({"sequence": "", "frame": -1, "source": list(SPLITS), "line": 0})
-        heads = self.table[self.starts].reset_index(drop=True)
+        heads = spell_out(self.table[self.starts]).reset_index(drop=True)
         return {"frame": self.table, "sequence": heads, "split": splits}
 
     @cached_property

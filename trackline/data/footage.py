@@ -10,6 +10,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pandas as pd
 
 from trackline.config import Data, Shares
@@ -28,7 +29,7 @@ from trackline.data.layouts import (
     uav123,
     vot,
 )
-from trackline.data.layouts.sequences import Clip, tabulate
+from trackline.data.layouts.sequences import Clip, Columns, repeat, tabulate
 from trackline.data.table import COLUMNS
 from trackline.data.tree import SPLIT_NAMES, Tree, grow
 from trackline.errors import DataError, EmptyDataError
@@ -47,6 +48,8 @@ LAYOUTS: dict[str, ModuleType] = {
     "tld": tld,
     "simple": simple,
 }
+ARCHIVES = (".zip", ".gz", ".tgz", ".xz", ".bz2", ".zst", ".7z", ".rar")
+FOREIGN = (".bmp", ".webp", ".tif", ".tiff", ".gif", ".heic", ".ppm")
 ORDER = [name for name in LAYOUTS if name != "dtb70"]  # one reader has two names
 
 
@@ -67,16 +70,20 @@ def find(root: Path, settings: Data | None = None) -> list[Found]:
     cannot be told, and where the named one has no sequence.
     """
     settings = settings or Data()
+    if not root.is_dir():
+        what = "is a file, not a folder" if root.exists() else "does not exist"
+        raise EmptyDataError(f"{root} {what}; name the folder that your footage lies in")
+    everything = grow(root)
     found = [
         Found(tree.name, layout, tree, clip)
-        for tree in part(grow(root), settings.layout)
+        for tree in part(everything, settings.layout)
         for layout, clips in [detect(tree, settings.layout)]
         for clip in clips
     ]
     if not found:
         raise EmptyDataError(
-            f"{root} holds no sequence of a known layout ({', '.join(LAYOUTS)}); "
-            "docs/own-data.md shows the simplest"
+            f"{root} holds no sequence of {_name_layouts(settings.layout)}: {_survey(everything)}; "
+            "docs/own-data.md shows the simplest layout"
         )
     split = [replace(f, clip=replace(f.clip, split=draw(f, settings.split))) for f in found]
     return sorted(_rename_twins(split), key=lambda f: (f.clip.split, f.clip.name))
@@ -111,16 +118,16 @@ def detect(tree: Tree, layout: str = "auto") -> tuple[str, list[Clip]]:
     return next(iter(claims.items()), ("", []))
 
 
-def read(found: Found, class_map: Mapping[str, str] | None = None) -> Iterator[pd.DataFrame]:
-    """Read a clip as rows of the annotation table, a frame for each target of it."""
+def read(found: Found, class_map: Mapping[str, str] | None = None) -> Iterator[Columns]:
+    """Read a clip as columns of the annotation table, a row for each frame of each target of it."""
     tree, clip = found.tree, found.clip
     if video := clip.notes.get("video"):
         clip = replace(clip, images=videos.index(tree.root, video))
     for target in LAYOUTS[found.layout].read(tree, clip):
         label = name_class(class_map or {}, found.dataset, target.name, target.label)
-        yield tabulate(tree, clip, target, found.dataset, label).assign(
-            amodal=getattr(LAYOUTS[found.layout], "AMODAL", False)
-        )
+        columns = tabulate(tree, clip, target, found.dataset, label)
+        amodal = getattr(LAYOUTS[found.layout], "AMODAL", False)
+        yield columns | {"amodal": repeat(amodal, len(columns["frame"]))}
 
 
 def read_all(root: Path, settings: Data | None = None) -> pd.DataFrame:
@@ -130,12 +137,11 @@ def read_all(root: Path, settings: Data | None = None) -> pd.DataFrame:
     return join(rows for clip in found for rows in read(clip, settings.class_map))
 
 
-def join(parts: Iterable[pd.DataFrame]) -> pd.DataFrame:
+def join(parts: Iterable[Columns]) -> pd.DataFrame:
     """Put the rows of all targets together, by split, sequence and frame."""
     rows = list(parts)
-    if not rows:
-        return pd.DataFrame({name: [] for name in COLUMNS}).astype(COLUMNS)
-    table = pd.concat(rows, ignore_index=True)
+    whole = {name: np.concatenate([part[name] for part in rows] or [[]]) for name in COLUMNS}
+    table = pd.DataFrame(whole).astype(COLUMNS)
     return table.sort_values(["split", "sequence", "frame"], kind="stable", ignore_index=True)
 
 
@@ -182,6 +188,31 @@ def find_lost(found: Iterable[Found]) -> list[str]:
         for ones in sets.values()
         for name in got10k.find_lost(ones[0].tree, (one.clip for one in ones))
     ]
+
+
+def _name_layouts(layout: str) -> str:
+    return f"a known layout ({', '.join(LAYOUTS)})" if layout == "auto" else f"the layout {layout}"
+
+
+def _survey(tree: Tree) -> str:
+    """Say in a few words what lies there instead of annotated footage."""
+    files = [(folder, name) for folder, held in sorted(tree.folders.items()) for name in held]
+    kinds = {
+        "images": [(f, n) for f, n in files if n.lower().endswith(SUFFIXES)],
+        "videos": [(f, n) for f, n in files if videos.is_video(n)],
+        "archives": [(f, n) for f, n in files if n.lower().endswith(ARCHIVES)],
+        "images of other formats": [(f, n) for f, n in files if n.lower().endswith(FOREIGN)],
+    }
+    told = [
+        f"{len(held)} {kind} ({'/'.join(held[0]).lstrip('/')}{' ...' if len(held) > 1 else ''})"
+        for kind, held in kinds.items()
+        if held
+    ]
+    if not told:
+        return f"{len(files)} files, no image and no video" if files else "it is empty"
+    hints = "; unpack archives, or pack them as plain .tar" * bool(kinds["archives"])
+    hints += "; turn images into JPEG or PNG" * bool(kinds["images of other formats"])
+    return f"{', '.join(told)}, and no annotation beside them{hints}"
 
 
 def _is_top(layout: str, clips: list[Clip]) -> bool:

@@ -6,6 +6,7 @@ import hashlib
 import os
 from collections import OrderedDict
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -18,6 +19,7 @@ from trackline.data.table import Sequence
 from trackline.errors import CorruptImageError, MissingFrameError
 
 Image = np.ndarray[Any, Any]
+MOST_PIXELS = 2**28  # of an image to decode: 800 MB; validate.max_image_mpx is the finer limit
 
 
 def read_bytes(root: Path, image: str, offset: int, length: int) -> bytes:
@@ -47,7 +49,8 @@ def decode(data: bytes, name: str) -> Image:
     """Decode an image to uint8 [height, width, 3], RGB; raises CorruptImageError naming it."""
     image: Image | None = None
     if data:
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
+        with suppress(cv2.error):  # a size beyond what OpenCV decodes
+            image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
     if image is None:
         raise CorruptImageError(f"{name} cannot be decoded; replace the file or drop its sequence")
     return image
@@ -75,6 +78,11 @@ class Frames:
 
     def _load(self, sequence: Sequence, frame: int) -> Image:
         name, offset = sequence.images[frame], int(sequence.offsets[frame])
+        width, height = sequence.sizes_wh[frame].tolist()
+        if width * height > MOST_PIXELS:
+            raise CorruptImageError(
+                f"{name} has {width}x{height} pixels, more than fit into memory; scale it down"
+            )
         try:
             if in_video := videos.split_name(name):
                 return videos.read_frame(self.root / in_video[0], in_video[1], offset)

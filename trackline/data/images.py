@@ -11,12 +11,14 @@ from hashlib import blake2b
 from io import BytesIO
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import pandas as pd
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageFile, UnidentifiedImageError
 from PIL.ContainerIO import ContainerIO
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.PngImagePlugin import PngImageFile
 from tqdm import tqdm
 
 from trackline import artifacts
@@ -26,11 +28,14 @@ from trackline.data.shards import Entry
 from trackline.errors import DataError
 
 SUFFIXES = (".jpg", ".jpeg", ".png")
-FORMATS = ("JPEG", "PNG")
+FORMATS: dict[bytes, type[ImageFile.ImageFile]] = {
+    b"\xff\xd8\xff": JpegImageFile,
+    b"\x89PN": PngImageFile,
+}
 CACHE = Path(".trackline_cache/images.parquet")
 MISSING = "the file does not exist"
 ORIENTATION, TURNED = 0x0112, (5, 6, 7, 8)  # the EXIF tag, and its values that swap the sides
-MOST_PIXELS = 100_000_000  # of an image; more is a decompression bomb
+MOST_PIXELS = 100_000_000  # of a mask; more is a decompression bomb
 BROKEN = (OSError, SyntaxError, ValueError, struct.error, Image.DecompressionBombError)
 
 
@@ -51,15 +56,24 @@ def read_size(root: Path, entry: Entry) -> tuple[int, int]:
     """Read width and height in pixels from the header, turned as decoders turn it; (0, 0) without one."""
     if in_video := videos.split_name(entry.path):
         return _read_video_size(root, in_video[0])
-    with (root / entry.container).open("rb") as file:
-        source = file if entry.offset < 0 else ContainerIO(file, entry.offset, entry.bytes)
-        try:
-            with Image.open(source, formats=FORMATS) as image:
+    try:
+        with (root / entry.container).open("rb") as file:
+            source = file if entry.offset < 0 else ContainerIO(file, entry.offset, entry.bytes)
+            with _open(source) as image:
                 width, height = image.size
                 turned = image.format == "JPEG" and image.getexif().get(ORIENTATION) in TURNED
-        except BROKEN:
-            return 0, 0
+    except BROKEN:
+        return 0, 0
     return (height, width) if turned else (width, height)
+
+
+def _open(source: IO[bytes]) -> ImageFile.ImageFile:
+    """Read a header, of a bomb too: Image.open refuses it, and the rule for gigantic images never sees it."""
+    kind = FORMATS.get(source.read(3))
+    source.seek(0)
+    if kind is None:
+        raise UnidentifiedImageError("not a JPEG or PNG image")
+    return kind(source)
 
 
 @lru_cache(maxsize=1)  # frames of one video come one after another
@@ -88,7 +102,7 @@ def check(root: Path, table: pd.DataFrame, sample: float = 1.0, most_mpx: float 
     known = _read_cache()
     jobs = zip(files, unique["offset"].tolist(), unique["bytes"].tolist(), strict=True)
     with ThreadPool(os.cpu_count()) as pool:
-        results = pool.imap(lambda job: _check(root, known, *job), jobs, chunksize=32)
+        results = pool.imap(lambda job: _check(root, known, most_mpx, *job), jobs, chunksize=32)
         bar = tqdm(results, "decode", len(files), disable=None, unit=" images", leave=False)
         found = list(bar)
     if any(key not in known for key, _ in found if key):
@@ -103,7 +117,7 @@ Result = tuple[str, int, int]  # problem, fingerprint, look
 
 
 def _check(
-    root: Path, known: dict[bytes, Result], name: str, offset: int, length: int
+    root: Path, known: dict[bytes, Result], most_mpx: float, name: str, offset: int, length: int
 ) -> tuple[bytes, Result]:
     """Check one image, or remember what was found of its content: the key of that, and the finding."""
     try:
@@ -113,20 +127,20 @@ def _check(
     except (OSError, DataError) as error:
         return b"", (str(error), 0, 0)
     key = blake2b(data, digest_size=16).digest()
-    return key, known.get(key) or _examine(data, int.from_bytes(key[:8], "big"))
+    return key, known.get(key) or _examine(data, int.from_bytes(key[:8], "big"), most_mpx)
 
 
-def _examine(data: bytes, fingerprint: int) -> Result:
+def _examine(data: bytes, fingerprint: int, most_mpx: float) -> Result:
     try:
-        with Image.open(BytesIO(data), formats=FORMATS) as image:
-            if image.width * image.height > MOST_PIXELS:
-                return f"{image.width}x{image.height} pixels are too many", 0, 0
+        with _open(BytesIO(data)) as image:
+            if (
+                image.width * image.height > most_mpx * 1e6
+            ):  # the header has changed since the index
+                raise ValueError(f"{image.width}x{image.height} pixels are too many")
             image.draft("L", (64, 64))  # a JPEG is read to its end, at 1/8 scale little is computed
             grey = image.convert("L")
             low, high = grey.getextrema()
             small = np.asarray(grey.resize((9, 8), Image.Resampling.BOX), dtype=np.int16)
-    except UnidentifiedImageError:  # its own text holds a memory address
-        return "not a JPEG or PNG image", 0, 0
     except BROKEN as error:
         return str(error), 0, 0
     if low == high:

@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from trackline import artifacts, boxes, config
 from trackline.data.frames import Frames, Image
-from trackline.data.table import Sequence, iterate
+from trackline.data.table import Sequence, iterate, spell_out
 from trackline.errors import DataError, EmptyDataError
 
 # What each feature of a sequence measures; "class" is the one that is not a number.
@@ -78,14 +78,14 @@ def describe(table: pd.DataFrame, root: Path, split: str, limits: config.Drift) 
 
     Raises EmptyDataError when the split has no sequence.
     """
-    rows = table[table["split"] == split]
-    names = np.array(sorted(rows["sequence"].unique()))
+    inside = table["split"] == split
+    names = np.array(sorted(table.loc[inside, "sequence"].unique()))
     if not len(names):
         raise EmptyDataError(
             f"the split {split!r} has no sequence to profile; add some and index again"
         )
     chosen = np.random.default_rng(limits.seed).permutation(len(names))[: limits.sample]
-    sampled = rows[rows["sequence"].isin(names[chosen])]
+    sampled = spell_out(table[inside & table["sequence"].isin(names[chosen])])
     frames = Frames(root, cache_mb=16)
     with ThreadPool(os.cpu_count()) as pool:
         measured = pool.imap(
@@ -95,7 +95,7 @@ def describe(table: pd.DataFrame, root: Path, split: str, limits: config.Drift) 
         total = min(len(names), limits.sample)
         bar = tqdm(measured, "profile", total, disable=None, unit=" sequences", leave=False)
         features = pd.DataFrame(list(bar), columns=list(FEATURES))
-    return Profile(split, len(names), len(rows), features)
+    return Profile(split, len(names), int(inside.sum()), features)
 
 
 def _measure(sequence: Sequence, frames: Frames, count: int) -> dict[str, Any]:

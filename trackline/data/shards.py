@@ -14,6 +14,8 @@ from tqdm import tqdm
 from trackline.errors import DataError
 
 BLOCK = tarfile.BLOCKSIZE
+LONGEST_NAME = 4096  # characters of a path, as on disk
+UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")  # controls, and what is not UTF-8
 CACHED = re.compile(r"/files/md5/[0-9a-f]{2}/[0-9a-f]{30}")  # DVC may link to its cache
 
 
@@ -40,13 +42,16 @@ def find(root: Path, folder: str) -> list[Entry]:
     """List every file below root/folder by path, the members of a shard in place of the shard.
 
     Hidden files and DVC's pointers are left out. Raises DataError for a shard that is damaged or unsafe,
-    and for a link that leads out of root other than into DVC's cache.
+    for a link that leads out of root other than into DVC's cache, for names that are not text, and for
+    folders that may not be read.
     """
     paths = sorted(_walk(root, root / folder))
     entries = []
     for path in tqdm(paths, f"list {folder or root}", disable=None, unit=" files", leave=False):
-        name = path.relative_to(root).as_posix()
+        name = _check_name(path.relative_to(root).as_posix(), str(root))
         if path.suffix == ".tar":
+            if ".tar/" in name:
+                raise DataError(f"{name} is a shard in a folder named like one; rename the folder")
             entries += index(path, name)
         else:
             entries.append(Entry(name, -1, path.stat().st_size))
@@ -60,9 +65,9 @@ def index(shard: Path, name: str) -> list[Entry]:
     """
     try:
         with tarfile.open(shard, "r:") as tar:
-            entries = [_entry(member, name) for member in tar if not member.isdir()]
+            entries = [_entry(member, name) for member in _list(tar) if not member.isdir()]
             end = tar.offset
-    except tarfile.TarError as error:
+    except (tarfile.TarError, ValueError, OverflowError, OSError) as error:
         raise DataError(
             f"{name} is not a readable tar ({error}); pack it again, uncompressed"
         ) from None
@@ -73,7 +78,7 @@ def index(shard: Path, name: str) -> list[Entry]:
 def _walk(root: Path, folder: Path) -> Iterator[Path]:
     """List plain files, following only links that stay inside; a loop of links ends where it closes."""
     real, seen = root.resolve(), set()
-    for parent, folders, files in os.walk(folder, followlinks=True):
+    for parent, folders, files in os.walk(folder, onerror=_refuse, followlinks=True):
         home = Path(parent).resolve()
         if home in seen:
             folders[:] = []
@@ -84,6 +89,23 @@ def _walk(root: Path, folder: Path) -> Iterator[Path]:
             _check_link(real, Path(parent, name))
         shown = (name for name in files if not name.startswith(".") and not name.endswith(".dvc"))
         yield from (path for name in shown if _is_plain(path := Path(parent, name)))
+
+
+def _refuse(error: OSError) -> None:
+    if not isinstance(error, FileNotFoundError):
+        raise DataError(
+            f"{error.filename} cannot be read ({error.strerror}); give yourself leave to"
+        )
+
+
+def _check_name(name: str, where: str) -> str:
+    """Refuse names that could not be written into a table, or would steer a terminal."""
+    if UNPRINTABLE.search(name) or len(name) > LONGEST_NAME:
+        raise DataError(
+            f"{where} holds a file named {name[:60]!a}, which is not plain UTF-8 text "
+            f"of at most {LONGEST_NAME} characters; rename it"
+        )
+    return name
 
 
 def _check_link(root: Path, path: Path) -> None:
@@ -101,8 +123,16 @@ def _is_plain(path: Path) -> bool:
     return path.is_file()  # not a pipe, a socket, a device or a link to nothing
 
 
+def _list(tar: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
+    """The members in order; a negative size would lead tarfile back and around forever."""
+    for member in tar:
+        if member.size < 0:
+            raise tarfile.ReadError(f"{member.name[:60]!a} has {member.size} bytes")
+        yield member
+
+
 def _entry(member: tarfile.TarInfo, shard: str) -> Entry:
-    path = PurePosixPath(member.name)
+    path = PurePosixPath(_check_name(member.name, shard))
     if path.is_absolute() or ".." in path.parts:
         raise DataError(
             f"{shard} holds {member.name!r}, a path that leads out of it; pack it again"

@@ -38,6 +38,7 @@ COLUMNS = {
     "footage_frames": "int32",  # images that the footage has
 }
 BOX = ["x", "y", "w", "h"]
+NAMES = ["dataset", "split", "sequence", "class", "source"]  # of which few differ
 QUARANTINE = "quarantine.parquet"
 
 
@@ -60,15 +61,38 @@ class Sequence:
         return len(self.images)
 
 
-def read(path: Path, everything: bool = False) -> pd.DataFrame:
-    """Read an annotation table without what validation set aside, or all of it.
+def read(path: Path) -> pd.DataFrame:
+    """Read an annotation table without what validation set aside.
 
     What is set aside stands in quarantine.parquet beside it. Raises DataError when the table is not there
-    or not whole.
+    or not whole, or names an image outside the data folder.
     """
+    return spell_out(read_used(path))
+
+
+def read_used(path: Path) -> pd.DataFrame:
+    """Read the same with names as categories: tables of any size fit, and few rows are spelt out later."""
+    table, beside = read_whole(path), path.with_name(QUARANTINE)
+    return leave_out(table, _read_aside(beside)) if beside.is_file() else table
+
+
+def read_whole(path: Path) -> pd.DataFrame:
+    """Read all of an annotation table, its names as categories: a third of the memory they take as text."""
     table = _read(path)
-    beside = path.with_name(QUARANTINE)
-    return table if everything or not beside.is_file() else leave_out(table, _read_aside(beside))
+    image = table["image"].str
+    strays = image.contains("..", regex=False) | image.startswith("/")
+    for name in table.loc[strays, "image"]:
+        if name.startswith("/") or ".." in name.split("/"):
+            raise DataError(
+                f"{path} names the image {name!r}, which lies outside the data folder; "
+                "run the index step again"
+            )
+    return table
+
+
+def spell_out(table: pd.DataFrame) -> pd.DataFrame:
+    """Turn names that are categories into text."""
+    return table.astype({name: "str" for name in NAMES if name in table})
 
 
 def leave_out(table: pd.DataFrame, quarantine: pd.DataFrame) -> pd.DataFrame:
@@ -77,8 +101,10 @@ def leave_out(table: pd.DataFrame, quarantine: pd.DataFrame) -> pd.DataFrame:
     single = quarantine.loc[quarantine["aside"] == "frame", ["sequence", "frame"]]
     if whole.empty and single.empty:
         return table
-    keys = pd.MultiIndex.from_frame(table[["sequence", "frame"]])
-    gone = table["sequence"].isin(set(whole)) | keys.isin(pd.MultiIndex.from_frame(single))
+    gone = table["sequence"].isin(set(whole)).to_numpy(dtype=bool)
+    near = np.flatnonzero(table["sequence"].isin(set(single["sequence"])))
+    keys = pd.MultiIndex.from_frame(spell_out(table.iloc[near][["sequence", "frame"]]))
+    gone[near] |= keys.isin(pd.MultiIndex.from_frame(single))
     return table[~gone].reset_index(drop=True)
 
 
@@ -90,8 +116,11 @@ def _read_aside(path: Path) -> pd.DataFrame:
 
 
 def _read(path: Path) -> pd.DataFrame:
+    import pyarrow.parquet as pq
+
     try:
-        table = pd.read_parquet(path)
+        stored = pq.read_table(path, read_dictionary=NAMES)
+        table = stored.to_pandas(split_blocks=True, self_destruct=True, ignore_metadata=True)
     except (OSError, ValueError) as error:
         reason = "does not exist" if isinstance(error, FileNotFoundError) else "is not readable"
         raise DataError(f"{path} {reason}; run the index step again") from None
@@ -104,7 +133,7 @@ def _read(path: Path) -> pd.DataFrame:
 def iterate(table: pd.DataFrame, split: str) -> Iterator[Sequence]:
     """Yield the sequences of one split by name, frames in order."""
     in_order = table[table["split"] == split].sort_values("frame", kind="stable")
-    for name, rows in in_order.groupby("sequence", sort=True):
+    for name, rows in in_order.groupby("sequence", sort=True, observed=True):
         yield Sequence(
             name=str(name),
             split=split,

@@ -21,7 +21,9 @@ SPLIT_NAMES = {
     **dict.fromkeys(("test", "testing"), "test"),
 }
 LARGEST_NOTE = 256 * 2**20  # bytes; a line a frame makes that more than a million frames
+MOST_LINES = 2_000_000  # of an annotation file; eighteen hours at 30 frames a second
 LONGEST_LINE = 2**20  # characters; LaSOT keeps the flags of a whole sequence on one
+CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f]")  # what text does not hold
 MOST_FRAMES = 2**31 - 1
 
 Files = dict[str, list[Entry]]  # by name; a file that is both loose and in a shard occurs twice
@@ -81,7 +83,11 @@ class Tree:
                 f"frame and is refused beyond {LARGEST_NOTE / 2**20:.0f} MiB: split the sequence or "
                 "move the file away"
             )
-        return decode(read_bytes(self.root, entry.path, entry.offset, entry.bytes), entry.path)
+        try:
+            data = read_bytes(self.root, entry.path, entry.offset, entry.bytes)
+        except OSError as error:
+            raise DataError(f"{entry.path} cannot be read ({error.strerror})") from None
+        return decode(data, entry.path)
 
 
 def grow(root: Path) -> Tree:
@@ -95,14 +101,31 @@ def grow(root: Path) -> Tree:
 
 
 def decode(data: bytes, name: str) -> str:
-    """Decode text whatever its byte order mark says; raises DataError for binary data and endless lines."""
+    """Decode text whatever its byte order mark says.
+
+    Raises DataError for binary data, another encoding than UTF-8 or UTF-16, endless lines or too many.
+    """
     wide = data[:2] in (b"\xff\xfe", b"\xfe\xff")
-    text = data.decode("utf-16" if wide else "utf-8-sig", errors="replace")
-    if "\0" in text:
+    try:
+        text = data.decode("utf-16" if wide else "utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data[: error.start].count(b"\n") + 1
         raise DataError(
-            f"{name} is not text (it holds zero bytes); annotation files are plain text: export it again"
+            f"{name}:{line} is not text in UTF-8 (byte 0x{data[error.start]:02x}); "
+            "annotation files are plain text: save it as UTF-8, or export it again if it is binary"
+        ) from None
+    if odd := CONTROL.search(text):
+        line = text[: odd.start()].count("\n") + 1
+        raise DataError(
+            f"{name}:{line} is not text (it holds the character {odd[0]!a}); "
+            "annotation files are plain text: export it again"
         )
     text = text.replace("\r\n", "\n").replace("\r", "\n")
+    if (lines := text.count("\n")) > MOST_LINES:
+        raise DataError(
+            f"{name} has {lines:,} lines; an annotation file has a line a frame and is refused beyond "
+            f"{MOST_LINES:,}: split the sequence or move the file away"
+        )
     if len(text) > LONGEST_LINE and max(map(len, text.split("\n"))) > LONGEST_LINE:
         raise DataError(
             f"{name} has a line of more than {LONGEST_LINE:,} characters; "

@@ -69,6 +69,7 @@ def read(tree: Tree, clip: Clip) -> Iterator[Target]:
             )
     values = np.array([[*row[:9], *[-1] * (9 - len(row))] for _, row in parsed]).reshape(-1, 9)
     at = np.array([number for number, _ in parsed], dtype=np.int64)
+    _check_spread(values, clip.notes["boxes"].path)
     for identity in np.unique(values[:, 1]):
         mine = np.flatnonzero(values[:, 1] == identity)
         mine = mine[np.argsort(values[mine, 0], kind="stable")]
@@ -88,8 +89,22 @@ def parse_info(text: str) -> dict[str, int]:
     return {
         name: int(said[key])
         for key, name in STATED.items()
-        if said.get(key, "").isascii() and said.get(key, "").isdecimal() and int(said[key]) < 2**31
+        if re.fullmatch(r"[0-9]{1,9}", said.get(key, ""))
     }
+
+
+def _check_spread(values: Array, file: str) -> None:
+    """Refuse targets that a few rows stretch over more frames than fit into memory."""
+    targets, places = np.unique(values[:, 1], return_inverse=True)
+    first, last = np.full(len(targets), np.inf), np.full(len(targets), -np.inf)
+    np.minimum.at(first, places, values[:, 0])
+    np.maximum.at(last, places, values[:, 0])
+    if (spread := (last - first + 1).sum()) > LONGEST_TARGET:
+        longest = int((last - first).argmax())
+        raise DataError(
+            f"{file} stretches its targets over {spread:,.0f} frames, target {targets[longest]:g} from "
+            f"{first[longest]:.0f} to {last[longest]:.0f}; {LONGEST_TARGET:,} is the most: correct it"
+        )
 
 
 def _is_row(row: list[float]) -> bool:

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
-import pandas as pd
 
 from trackline.data.images import read_size
 from trackline.data.shards import Entry
-from trackline.data.table import BOX, COLUMNS
+from trackline.data.table import BOX
 from trackline.data.tree import Tree
 from trackline.errors import DataError
 
 Array = np.ndarray[Any, Any]
+Columns: TypeAlias = dict[str, Array]  # of the annotation table, each with a value a row
 LONGEST_TARGET = 10_000_000  # frames; more is a typing error, not a video
 
 
@@ -50,7 +50,7 @@ class Target:
     stated: dict[str, int] = field(default_factory=dict)  # width, height, frames, says a meta file
 
 
-def tabulate(tree: Tree, clip: Clip, target: Target, dataset: str, label: str) -> pd.DataFrame:
+def tabulate(tree: Tree, clip: Clip, target: Target, dataset: str, label: str) -> Columns:
     """Pair rows and images: one row of the annotation table for each frame that has either."""
     rows = len(target.boxes_xywh)
     numbers, start = _number_rows(clip, target)
@@ -70,24 +70,29 @@ def tabulate(tree: Tree, clip: Clip, target: Target, dataset: str, label: str) -
     at = np.array([row for _, row, _ in triples], dtype=np.int64)
     lines = np.arange(1, rows + 1) if target.lines is None else target.lines
     cover = np.full(rows, np.nan) if target.cover is None else target.cover
-    return pd.DataFrame(
-        {
-            "dataset": dataset,
-            "split": clip.split,
-            "sequence": target.name,
-            "frame": np.array([number for number, _, _ in triples], dtype=np.int64) - start,
-            **_describe_images(tree, [entry for _, _, entry in triples]),
-            **dict(zip(BOX, pick(target.boxes_xywh, at).T, strict=True)),
-            "visible": pick(target.visible.astype(np.float64), at) != 0,
-            "amodal": False,
-            "cover": pick(cover, at),
-            "class": label,
-            "source": target.file,
-            "line": np.append(lines, 0)[at],
-            **{f"stated_{k}": target.stated.get(k, 0) for k in ("width", "height", "frames")},
-            "footage_frames": len(clip.images),
-        }
-    ).astype(COLUMNS)[list(COLUMNS)]
+    same = {
+        "dataset": dataset,
+        "split": clip.split,
+        "sequence": target.name,
+        "class": label,
+        "source": target.file,
+        **{f"stated_{k}": target.stated.get(k, 0) for k in ("width", "height", "frames")},
+        "footage_frames": len(clip.images),
+    }
+    return {
+        "frame": np.array([number for number, _, _ in triples], dtype=np.int64) - start,
+        **_describe_images(tree, [entry for _, _, entry in triples]),
+        **dict(zip(BOX, pick(target.boxes_xywh, at).T, strict=True)),
+        "visible": pick(target.visible.astype(np.float64), at) != 0,
+        "cover": pick(cover, at),
+        "line": np.append(lines, 0)[at],
+        **{name: repeat(value, len(at)) for name, value in same.items()},
+    }
+
+
+def repeat(value: str | int | bool, rows: int) -> Array:
+    """A column of one value."""
+    return np.full(rows, value, dtype=object if isinstance(value, str) else type(value))
 
 
 def guess(clip: Clip, number: int) -> Entry:
@@ -145,12 +150,12 @@ def _check_length(target: Target, numbers: Array) -> None:
         )
 
 
-def _describe_images(tree: Tree, entries: list[Entry]) -> dict[str, list[Any]]:
+def _describe_images(tree: Tree, entries: list[Entry]) -> Columns:
     sizes = [(0, 0) if entry.bytes < 0 else read_size(tree.root, entry) for entry in entries]
     return {
-        "image": [entry.path for entry in entries],
-        "offset": [entry.offset for entry in entries],
-        "bytes": [entry.bytes for entry in entries],
-        "width": [width for width, _ in sizes],
-        "height": [height for _, height in sizes],
+        "image": np.array([entry.path for entry in entries], dtype=object),
+        "offset": np.array([entry.offset for entry in entries], dtype=np.int64),
+        "bytes": np.array([entry.bytes for entry in entries], dtype=np.int64),
+        "width": np.array([width for width, _ in sizes], dtype=np.int32),
+        "height": np.array([height for _, height in sizes], dtype=np.int32),
     }

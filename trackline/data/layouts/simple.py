@@ -49,8 +49,17 @@ def find(tree: Tree) -> Iterator[Clip]:
 
 def read(tree: Tree, clip: Clip) -> Iterator[Target]:
     """Read the one target of a table; raises DataError when a column is missing or a frame has no number."""
-    file = clip.notes["boxes"].path
     rows = csv.DictReader(tree.read_text(clip.notes["boxes"]).split("\n"), skipinitialspace=True)
+    try:
+        target = _read_table(tree, clip, rows)
+    except csv.Error as error:
+        place = f"{clip.notes['boxes'].path}:{rows.line_num}"
+        raise DataError(f"{place} is no row of a table ({error}); correct it") from None
+    yield target
+
+
+def _read_table(tree: Tree, clip: Clip, rows: csv.DictReader[str]) -> Target:
+    file = clip.notes["boxes"].path
     names = [(name or "").strip().lower() for name in rows.fieldnames or []]
     if missing := [name for name in ("frame", *BOX) if name not in names]:
         raise DataError(
@@ -78,7 +87,7 @@ def read(tree: Tree, clip: Clip) -> Iterator[Target]:
     label = " ".join(tree.read_text(clip.notes.get("class")).split())
     shown = np.array(visible, dtype=bool)
     at = np.array(numbers, dtype=np.int64) + first
-    yield Target(clip.name, label, file, target, shown, numbers=at, lines=np.array(lines))
+    return Target(clip.name, label, file, target, shown, numbers=at, lines=np.array(lines))
 
 
 def _find_images(tree: Tree, folder: str) -> dict[int, list[Entry]]:

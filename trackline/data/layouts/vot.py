@@ -50,6 +50,6 @@ def read(tree: Tree, clip: Clip) -> Iterator[Target]:
 
 def enclose(polygons: np.ndarray) -> np.ndarray:
     """Give the extents x, y, w, h of polygons x1, y1, x2, y2, ... [rows, 2 × corners]."""
-    corners = polygons.reshape(len(polygons), -1, 2)
+    corners = polygons.reshape(len(polygons), polygons.shape[1] // 2, 2)
     low, high = corners.min(axis=1), corners.max(axis=1)
     return np.concatenate([low, high - low], axis=1)
