@@ -46,6 +46,7 @@ class Comparison:
             "verdict": self.verdict,
             "moved": sum(feature.moved for feature in self.features),
             "sequences": len(current.features),
+            "sampled_from": current.sequences,
             "reference_sequences": len(reference.features) if reference else 0,
             "features": [_tell(feature) for feature in self.features],
         }

@@ -51,7 +51,7 @@ def test_inspect_tells_what_is_there_and_draws_it(
     assert "simple" in told
     assert "64x48" in told
     assert "ball 1" in told
-    assert "'each image decodes' is broken 1 times" in told
+    assert "error    each image decodes                               1 frame, 33.3%" in told
     assert "ball/1: not a JPEG or PNG image" in told
     sheet = cv2.imread("sheet.png")
     assert sheet is not None
@@ -63,6 +63,33 @@ def test_inspect_of_nothing_names_the_layouts(
 ) -> None:
     assert main(["data", "inspect", str(tmp_path)]) == 11
     assert "docs/own-data.md" in capsys.readouterr().err
+
+
+def test_inspect_draws_a_page_that_stands_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder = clip(tmp_path)
+    (folder / "ball/class.txt").write_text("<script>")
+    assert main(["data", "inspect", str(folder), "--sheet", "sheet.html"]) == 0
+    page = Path("sheet.html").read_text()
+    assert "&lt;script&gt;" in page
+    assert "<script>" not in page
+    assert "http" not in page
+    assert page.count("data:image/jpeg;base64,") == 1
+
+
+def test_inspect_of_holiday_pictures_says_what_lies_there(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("summer/beach.JPG", "summer/cat.png", "summer/old.bmp", "notes.txt", "more.zip"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    assert main(["data", "inspect", str(tmp_path)]) == 11
+    told = capsys.readouterr().err
+    assert "2 images (summer/beach.JPG ...)" in told
+    assert "unpack archives" in told
+    assert "turn images into JPEG or PNG" in told
 
 
 @pytest.mark.parametrize("frames", [3, 120], ids=["loose", "packed"])

@@ -46,7 +46,9 @@ def _add_inspect(parser: argparse.ArgumentParser) -> None:
     parser.description = INSPECT
     parser.add_argument("path", type=Path, help="folder of footage")
     parser.add_argument("--layout", default=None, help="its layout, where files do not tell it")
-    parser.add_argument("--sheet", type=Path, help="picture to write, .png or .jpg")
+    parser.add_argument(
+        "--sheet", type=Path, help="picture to write, .png or .jpg, or .html with what is said"
+    )
     parser.add_argument("--params", type=Path, default=Path("params.yaml"), help="configuration")
     parser.set_defaults(command=_inspect)
 
@@ -76,9 +78,10 @@ def _inspect(given: argparse.Namespace) -> None:
     chosen = records.plain(params.data) | ({"layout": given.layout} if given.layout else {})
     settings = records.parse(config.Data, {**chosen, "classes": []}, "data")
     seen = inspection.inspect(given.path, settings, params.validate)
-    print(_describe(seen))
+    told = _describe(seen)
+    print(told)
     if given.sheet:
-        inspection.write_sheet(given.sheet, inspection.draw_sheet(seen.table, given.path))
+        inspection.write_sheet(given.sheet, inspection.draw_sheet(seen.table, given.path), told)
         print(f"wrote {given.sheet}")
 
 
@@ -88,7 +91,9 @@ def _describe(seen: Inspection) -> str:
     lines = [f"{'data set':<24} {'layout':<12} {'sequences':>9} {'frames':>9}  image sizes"]
     for name, rows in table.groupby("dataset"):
         sizes = rows[["width", "height"]].drop_duplicates().to_numpy().tolist()
-        told = ", ".join(f"{w}x{h}" for w, h in sizes[:4]) + (" ..." if len(sizes) > 4 else "")
+        sizes = [size for size in sizes if size != [0, 0]]
+        told = ", ".join(f"{w}x{h}" for w, h in sizes[:4]) or "no image"
+        told += " ..." * (len(sizes) > 4)
         count = rows["sequence"].nunique()
         lines.append(f"{name!s:<24} {layouts[str(name)]:<12} {count:>9} {len(rows):>9}  {told}")
     first = table.drop_duplicates("sequence")
@@ -98,12 +103,18 @@ def _describe(seen: Inspection) -> str:
         "splits: " + ", ".join(f"{k} {n}" for k, n in first["split"].value_counts().items())
     )
     for problem in seen.problems:
-        lines.append(f"{problem.severity}: '{problem.rule}' is broken {problem.count} times")
-        lines += [f"    {example}" for example in problem.examples]
-        lines.append(f"    remedy: {problem.remedy}")
+        units = problem.unit + "s" * (problem.count != 1)
+        lines.append(
+            f"{problem.severity:<8} {problem.rule:<42} {problem.count:>7} {units}, {problem.share:.1%}"
+        )
+        lines += [f"         {example}" for example in problem.examples]
+        lines.append(f"         remedy: {problem.remedy}")
     for folder, count in sorted(seen.left_over.items()):
         lines.append(f"note: {count} images or videos in {folder} belong to no sequence")
-    return "\n".join(lines if seen.problems else [*lines, "no problem found"])
+    lines += [] if seen.problems else ["no problem found"]
+    return "\n".join(
+        [*lines, "next: trackline data add FOLDER --as NAME, once the errors are mended"]
+    )
 
 
 def _bring_in(given: argparse.Namespace) -> None:

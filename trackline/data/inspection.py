@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,13 +14,14 @@ from trackline import artifacts, config
 from trackline.data import footage
 from trackline.data.facts import Facts
 from trackline.data.footage import Found
-from trackline.data.frames import Frames, Image
+from trackline.data.frames import Frames, Image, encode
 from trackline.data.images import check
 from trackline.data.rules import RULES
 from trackline.data.table import Sequence, iterate
 from trackline.data.tree import SPLITS
 from trackline.errors import DataError
 
+NO_CLASS = "classes are known"  # here only where there is none, for data.classes is left aside
 MOMENTS = (0.0, 0.33, 0.67, 1.0)  # of each sequence on the sheet
 TILE_WH, LINE = (240, 180), 22
 GREEN, INK, PAPER = (60, 220, 60), (30, 30, 30), (245, 245, 245)
@@ -32,6 +34,8 @@ class Problem:
     rule: str
     severity: str
     count: int
+    share: float  # of all frames, or of all sequences
+    unit: str
     examples: tuple[str, ...]
     remedy: str
 
@@ -61,8 +65,14 @@ def inspect(path: Path, settings: config.Data, limits: config.Validate) -> Inspe
             places = facts.units[rule.unit].loc[values.index[:3]]
             told = zip(places["sequence"], places["frame"], values, strict=False)
             severity = limits.severity.get(rule.name, rule.severity)
+            if severity == "ignore":
+                continue
             examples = tuple(f"{name}/{frame}: {value}" for name, frame, value in told)
-            problems.append(Problem(rule.name, severity, len(values), examples, rule.remedy))
+            share = len(values) / len(facts.units[rule.unit])
+            remedy = _suggest_map(examples) if rule.name == NO_CLASS else rule.remedy
+            problems.append(
+                Problem(rule.name, severity, len(values), share, rule.unit, examples, remedy)
+            )
     trees = {one.dataset: one.tree for one in found}
     left = {
         f"{name}/{folder}".strip("/"): count
@@ -72,6 +82,14 @@ def inspect(path: Path, settings: config.Data, limits: config.Validate) -> Inspe
         ).items()
     }
     return Inspection(found, table, problems, left)
+
+
+def _suggest_map(examples: tuple[str, ...]) -> str:
+    """Show how to name classes, with a sequence of theirs."""
+    name = examples[0].rpartition("/")[0]
+    return (
+        f'say in params.yaml what they show: data: {{class_map: {{"{name}": person}}}}, "*" for all'
+    )
 
 
 def draw_sheet(table: pd.DataFrame, root: Path, most: int = 24) -> Image:
@@ -84,11 +102,24 @@ def draw_sheet(table: pd.DataFrame, root: Path, most: int = 24) -> Image:
     return np.vstack(rows)
 
 
-def write_sheet(path: Path, sheet: Image) -> None:
-    """Write a picture as PNG or JPEG, by the suffix, atomically."""
+def write_sheet(path: Path, sheet: Image, told: str) -> None:
+    """Write a picture as PNG or JPEG, or a page with what is told of it, by the suffix; atomically."""
+    if path.suffix == ".html":
+        artifacts.write_text(path, render(sheet, told))
+        return
     with artifacts.replacing(path) as temporary:
         if not cv2.imwrite(str(temporary), cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR)):
             raise DataError(f"{path} cannot be written as a picture; name it .png or .jpg")
+
+
+def render(sheet: Image, told: str) -> str:
+    """Draw the page: one HTML file that needs nothing else."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    loader = FileSystemLoader(Path(__file__).parents[1])
+    pages = Environment(loader=loader, autoescape=True, undefined=StrictUndefined)
+    picture = base64.b64encode(encode(sheet, cv2.IMWRITE_JPEG_QUALITY, 85)).decode()
+    return pages.get_template("inspection.html.j2").render(told=told, jpeg=picture)
 
 
 def _draw_row(sequence: Sequence, frames: Frames) -> Image:

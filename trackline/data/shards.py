@@ -14,6 +14,7 @@ from tqdm import tqdm
 from trackline.errors import DataError
 
 BLOCK = tarfile.BLOCKSIZE
+LONGEST_HEADER = 8192  # bytes of a member's further headers; tarfile searches them in square time
 LONGEST_NAME = 4096  # characters of a path, as on disk
 UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")  # controls, and what is not UTF-8
 CACHED = re.compile(r"/files/md5/[0-9a-f]{2}/[0-9a-f]{30}")  # DVC may link to its cache
@@ -64,7 +65,7 @@ def index(shard: Path, name: str) -> list[Entry]:
     Raises DataError when a member is a link or points outside, or when the archive is cut or damaged.
     """
     try:
-        with tarfile.open(shard, "r:") as tar:
+        with tarfile.open(shard, "r:", tarinfo=_Member) as tar:
             entries = [_entry(member, name) for member in _list(tar) if not member.isdir()]
             end = tar.offset
     except (tarfile.TarError, ValueError, OverflowError, OSError) as error:
@@ -121,6 +122,25 @@ def _check_link(root: Path, path: Path) -> None:
 
 def _is_plain(path: Path) -> bool:
     return path.is_file()  # not a pipe, a socket, a device or a link to nothing
+
+
+class _Member(tarfile.TarInfo):
+    """A member whose headers are looked at before tarfile reads them."""
+
+    def _proc_member(self, tar: tarfile.TarFile) -> tarfile.TarInfo:
+        """Refuse what is too long; tarfile names this method as the place for subclasses to step in."""
+        further = (
+            tarfile.XHDTYPE,
+            tarfile.XGLTYPE,
+            tarfile.GNUTYPE_LONGNAME,
+            tarfile.GNUTYPE_LONGLINK,
+        )
+        if self.type in further and not 0 <= self.size <= LONGEST_HEADER:
+            raise tarfile.ReadError(
+                f"a member has a header of {self.size:,} bytes, {LONGEST_HEADER:,} is the most"
+            )
+        member: tarfile.TarInfo = super()._proc_member(tar)  # type: ignore[misc]
+        return member
 
 
 def _list(tar: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
