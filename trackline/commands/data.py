@@ -47,7 +47,7 @@ def _add_inspect(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("path", type=Path, help="folder of footage")
     parser.add_argument("--layout", default=None, help="its layout, where files do not tell it")
     parser.add_argument(
-        "--sheet", type=Path, help="picture to write, .png or .jpg, or .html with what is said"
+        "--sheet", type=Path, help="picture to write, .png or .jpg, or .html with the text"
     )
     parser.add_argument("--params", type=Path, default=Path("params.yaml"), help="configuration")
     parser.set_defaults(command=_inspect)
@@ -112,9 +112,8 @@ def _describe(seen: Inspection) -> str:
     for folder, count in sorted(seen.left_over.items()):
         lines.append(f"note: {count} images or videos in {folder} belong to no sequence")
     lines += [] if seen.problems else ["no problem found"]
-    return "\n".join(
-        [*lines, "next: trackline data add FOLDER --as NAME, once the errors are mended"]
-    )
+    mended = ", once the errors are mended" * any(p.severity == "error" for p in seen.problems)
+    return "\n".join([*lines, f"next: trackline data add FOLDER --as NAME{mended}"])
 
 
 def _bring_in(given: argparse.Namespace) -> None:
