@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from trackline.data.crops import Window, cut, place_window, to_crop, to_image
+from trackline.data.crops import Window, align, cut, place_window, to_crop, to_image
 
 IMAGE = np.arange(8 * 10 * 3, dtype=np.uint8).reshape(8, 10, 3)
 
@@ -57,3 +57,14 @@ def test_pixels_and_boxes_agree_after_a_resize() -> None:
     columns, rows = crop.sum(0), crop.sum(1)
     assert columns @ (np.arange(120) + 0.5) / columns.sum() == pytest.approx(x + w / 2, abs=0.02)
     assert rows @ (np.arange(120) + 0.5) / rows.sum() == pytest.approx(y + h / 2, abs=0.02)
+
+
+@pytest.mark.parametrize("unit", [2, 4, 8])
+def test_an_aligned_window_lies_on_the_grid_and_is_about_the_same(unit: int) -> None:
+    for window in (Window(13, -7, 101), Window(0, 0, 64), Window(-30, 5, 7)):
+        aligned = align(window, unit)
+        assert all(edge % unit == 0 for edge in aligned)
+        assert window.side <= aligned.side < window.side + unit
+        for edge in (0, 1):
+            centres = (w[edge] + w.side / 2 for w in (window, aligned))
+            assert abs(np.subtract(*centres)) <= unit / 2

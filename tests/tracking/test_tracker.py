@@ -6,6 +6,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pandas as pd
 import pytest
@@ -14,7 +15,7 @@ from torch import Tensor
 
 from trackline.config import Backbone, ClassHead, Crop, Elimination, History, Model, Quirk, Track
 from trackline.data import table
-from trackline.data.frames import Frames
+from trackline.data.frames import Frames, Shrunk, encode
 from trackline.data.table import Sequence
 from trackline.errors import BoxError
 from trackline.models.backbone import Features
@@ -62,6 +63,72 @@ def test_lock_step_batches_equal_one_stream_at_a_time(
 ) -> None:
     one, many = (follow(network, sequences, world, slots) for slots in (1, 3))
     pd.testing.assert_frame_equal(one, many, rtol=1e-3, atol=1e-3)
+
+
+def enlarge(sequence: Sequence, world: Path, folder: Path, times: int = 6) -> Sequence:
+    """The same footage in JPEG files of many times its width and height."""
+    frames, names = Frames(world), []
+    for i in range(len(sequence)):
+        image = cv2.resize(frames(sequence, i), None, fx=times, fy=times)
+        names.append(f"{sequence.name}-{i}.jpg")
+        (folder / names[-1]).write_bytes(encode(image))
+    return dataclasses.replace(
+        sequence,
+        images=tuple(names),
+        offsets=np.full(len(names), -1),
+        sizes_wh=sequence.sizes_wh * times,
+        boxes_xywh=sequence.boxes_xywh * times,
+    )
+
+
+@pytest.fixture(scope="module")
+def large(
+    sequences: list[Sequence], world: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[list[Sequence], Path]:
+    folder = tmp_path_factory.mktemp("large")
+    return [enlarge(s, world, folder) for s in sequences], folder
+
+
+def test_large_images_are_shrunk_alike_in_lock_step_and_one_at_a_time(
+    network: Network, large: tuple[list[Sequence], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    honest, asked = Frames.shrink, list[int]()
+
+    def watch(self: Frames, sequence: Sequence, frame: int, by: int) -> Shrunk:
+        asked.append(by)
+        return honest(self, sequence, frame, by)
+
+    monkeypatch.setattr(Frames, "shrink", watch)
+    one, many = (follow(network, *large, slots) for slots in (1, 3))
+    pd.testing.assert_frame_equal(one, many, rtol=1e-3, atol=1e-2)
+    assert {2, 4} & set(asked)
+
+
+@pytest.mark.parametrize("by", [2, 4])
+def test_a_shrunk_image_gives_about_the_same_box(
+    network: Network, large: tuple[list[Sequence], Path], by: int
+) -> None:
+    (sequence, *_), folder = large
+    frames, boxes = Frames(folder), []
+    for image in (frames(sequence, 1), frames.shrink(sequence, 1, by)):
+        tracker = Tracker(network, Track())
+        tracker.start(0, frames(sequence, 0), sequence.boxes_xywh[0])
+        boxes.append(tracker.step([0], [image])[0].box_xywh)
+    assert frames.shrink(sequence, 1, by).pixels.shape[1] * by == sequence.sizes_wh[1, 0]
+    side = np.sqrt(sequence.boxes_xywh[0, 2:].prod())
+    np.testing.assert_allclose(boxes[0], boxes[1], atol=0.05 * side)
+
+
+def test_small_targets_need_every_pixel(
+    network: Network, large: tuple[list[Sequence], Path]
+) -> None:
+    (sequence, *_), folder = large
+    tracker, image = Tracker(network, Track()), Frames(folder)(sequence, 0)
+    by = {}
+    for side in (20, 52, 54, 110, 220):  # a region of 3 sides fills 1.25 × 64 pixels from 26.7 on
+        tracker.start(0, image, np.array([300, 300, side, side]))
+        by[side] = tracker.find_shrink(0)
+    assert by == {20: 1, 52: 1, 54: 2, 110: 4, 220: 8}
 
 
 def test_every_frame_has_a_row_and_the_first_holds_the_given_box(

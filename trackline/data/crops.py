@@ -32,6 +32,14 @@ def place_window(box_xywh: Box, factor: float) -> Window:
     return Window(round(x + w / 2 - side / 2), round(y + h / 2 - side / 2), side)
 
 
+def align(window: Window, unit: int) -> Window:
+    """The window with its corner and its side at multiples of `unit` pixels, no smaller than before."""
+    side = math.ceil(window.side / unit) * unit
+    reach = (side - window.side) / 2
+    left, top = (round((edge - reach) / unit) * unit for edge in window[:2])
+    return Window(left, top, side)
+
+
 def cut(image: Image, window: Window, size: int, compat: bool = False) -> Image:
     """Cut a window out of an image and resize it to [size, size, 3]; black outside the image.
 

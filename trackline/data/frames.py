@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from threading import Lock
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -20,6 +20,27 @@ from trackline.errors import CorruptImageError, MissingFrameError
 
 Image = np.ndarray[Any, Any]
 MOST_PIXELS = 2**28  # of an image to decode: 800 MB; validate.max_image_mpx is the finer limit
+JPEG = b"\xff\xd8"
+REDUCED = {  # libjpeg leaves out what a smaller image would not show: a quarter of the work and less
+    1: cv2.IMREAD_COLOR_RGB,
+    2: cv2.IMREAD_REDUCED_COLOR_2,
+    4: cv2.IMREAD_REDUCED_COLOR_4,
+    8: cv2.IMREAD_REDUCED_COLOR_8,
+}
+
+
+class Shrunk(NamedTuple):
+    """An image of `width` by `height` pixels at 1/`by` of its size: uint8 [h, w, 3], RGB."""
+
+    pixels: Image
+    by: int
+    width: int
+    height: int
+
+    @staticmethod
+    def of(image: Image) -> Shrunk:
+        """An image as it is."""
+        return Shrunk(image, 1, image.shape[1], image.shape[0])
 
 
 def read_bytes(root: Path, image: str, offset: int, length: int) -> bytes:
@@ -45,15 +66,18 @@ def encode(image: Image, *options: int) -> bytes:
     return cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), options)[1].tobytes()
 
 
-def decode(data: bytes, name: str) -> Image:
-    """Decode an image to uint8 [height, width, 3], RGB; raises CorruptImageError naming it."""
+def decode(data: bytes, name: str, shrink: int = 1) -> Image:
+    """Decode an image to uint8 [height, width, 3], RGB, at 1, 1/2, 1/4 or 1/8 of its size.
+
+    Raises CorruptImageError naming it.
+    """
     image: Image | None = None
     if data:
         with suppress(cv2.error):  # a size beyond what OpenCV decodes
-            image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
+            image = cv2.imdecode(np.frombuffer(data, np.uint8), REDUCED[shrink])
     if image is None:
         raise CorruptImageError(f"{name} cannot be decoded; replace the file or drop its sequence")
-    return image
+    return image if shrink == 1 else cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
 
 
 class Frames:
@@ -62,21 +86,25 @@ class Frames:
     def __init__(self, root: Path, cache_mb: int = 2048) -> None:
         self.root = root
         self._room = cache_mb * 2**20
-        self._kept: OrderedDict[str, Image] = OrderedDict()
+        self._kept: OrderedDict[tuple[str, int], Shrunk] = OrderedDict()
         self._lock = Lock()
 
     def __call__(self, sequence: Sequence, frame: int) -> Image:
         """Give frame number `frame` of a sequence as uint8 [height, width, 3], RGB; do not write to it."""
-        name = sequence.images[frame]
+        return self.shrink(sequence, frame, 1).pixels
+
+    def shrink(self, sequence: Sequence, frame: int, by: int) -> Shrunk:
+        """Give a frame at 1/`by` of its size where that saves work, which is in JPEG files; or as it is."""
+        key = sequence.images[frame], by
         with self._lock:
-            if name in self._kept:
-                self._kept.move_to_end(name)
-                return self._kept[name]
-        image = self._load(sequence, frame)
-        self._keep(name, image)
+            if key in self._kept:
+                self._kept.move_to_end(key)
+                return self._kept[key]
+        image = self._load(sequence, frame, by)
+        self._keep(key, image)
         return image
 
-    def _load(self, sequence: Sequence, frame: int) -> Image:
+    def _load(self, sequence: Sequence, frame: int, by: int) -> Shrunk:
         name, offset = sequence.images[frame], int(sequence.offsets[frame])
         width, height = sequence.sizes_wh[frame].tolist()
         if width * height > MOST_PIXELS:
@@ -85,22 +113,26 @@ class Frames:
             )
         try:
             if in_video := videos.split_name(name):
-                return videos.read_frame(self.root / in_video[0], in_video[1], offset)
+                video, number = in_video
+                return Shrunk.of(videos.read_frame(self.root / video, number, offset))
             data = read_bytes(self.root, name, offset, int(sequence.lengths[frame]))
         except (FileNotFoundError, NotADirectoryError):
             raise MissingFrameError(
                 f"{self.root / name} is annotated but does not exist; restore it or index again"
             ) from None
-        return decode(data, name)
+        width, height = sequence.sizes_wh[frame].tolist()
+        if by == 1 or not data.startswith(JPEG) or min(width, height) <= 0:
+            return Shrunk.of(decode(data, name))
+        return Shrunk(decode(data, name, by), by, width, height)
 
-    def _keep(self, name: str, image: Image) -> None:
+    def _keep(self, key: tuple[str, int], image: Shrunk) -> None:
         with self._lock:
-            if name in self._kept:
+            if key in self._kept:
                 return
-            self._kept[name] = image
-            self._room -= image.nbytes
+            self._kept[key] = image
+            self._room -= image.pixels.nbytes
             while self._room < 0 and len(self._kept) > 1:
-                self._room += self._kept.popitem(last=False)[1].nbytes
+                self._room += self._kept.popitem(last=False)[1].pixels.nbytes
 
 
 def hash_frames(root: Path, sequences: Iterable[Sequence]) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from trackline.data.frames import Frames, Image
+from trackline.data.frames import Frames, Shrunk
 from trackline.data.table import BOX, Sequence
 from trackline.errors import BoxError
 from trackline.tracking.tracker import Result, Tracker
@@ -35,8 +35,9 @@ def track_sequences(
 
     `looks` names, by sequence, another one whose first frame serves as the template, to see
     whether the template matters. `keep` gets the name and the rows of each sequence once it ends.
-    While the network looks at one frame of every slot, threads decode the next. Columns: sequence,
-    frame, x, y, w, h, confidence, class, p_CLASS…
+    While the network looks at one frame of every slot, threads decode the next, JPEG files no larger
+    than the last box known by then asks for. Columns: sequence, frame, x, y, w, h, confidence, class,
+    p_CLASS…
     """
     results: dict[str, list[Result]] = {s.name: [] for s in sequences}
     waiting, active = list(reversed(sequences)), dict[int, Sequence]()
@@ -46,7 +47,7 @@ def track_sequences(
         ThreadPoolExecutor(DECODERS) as pool,
         tqdm(total=frames_to_go, desc=title, unit="frame", disable=None) as progress,
     ):
-        ahead: dict[int, Future[Image]] = {}
+        ahead: dict[int, Future[Shrunk]] = {}
         while waiting or active:
             for slot in set(range(slots)) - active.keys():
                 if waiting:
@@ -55,12 +56,14 @@ def track_sequences(
                     results[sequence.name].append(_given(sequence, len(classes)))
             for slot, s in active.items():
                 if slot not in ahead and len(results[s.name]) < len(s):
-                    ahead[slot] = pool.submit(frames, s, len(results[s.name]))
+                    by = tracker.find_shrink(slot)
+                    ahead[slot] = pool.submit(frames.shrink, s, len(results[s.name]), by)
             images = {slot: ahead.pop(slot).result() for slot in active if slot in ahead}
             for slot in images:
                 s, following = active[slot], len(results[active[slot].name]) + 1
                 if following < len(s):
-                    ahead[slot] = pool.submit(frames, s, following)
+                    by = tracker.find_shrink(slot)
+                    ahead[slot] = pool.submit(frames.shrink, s, following, by)
             stepped = tracker.step(list(images), list(images.values())) if images else []
             for slot, result in zip(images, stepped, strict=True):
                 results[active[slot].name].append(result)

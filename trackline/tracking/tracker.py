@@ -17,7 +17,17 @@ from torch import Tensor
 from trackline.boxes import clip_xywh, cxcywh_to_xywh
 from trackline.config import Track
 from trackline.data.clips import normalise
-from trackline.data.crops import Frame, cut, place_compat, place_window, to_crop, to_image
+from trackline.data.crops import (
+    Frame,
+    Window,
+    align,
+    cut,
+    place_compat,
+    place_window,
+    to_crop,
+    to_image,
+)
+from trackline.data.frames import REDUCED, Shrunk
 from trackline.errors import BoxError
 from trackline.models.backbone import Features
 from trackline.models.heads import decode, hann_window
@@ -25,6 +35,7 @@ from trackline.models.history import Memory
 from trackline.models.network import Network, Prediction
 
 Array = np.ndarray[Any, Any]
+SPARE = 1.25  # how much larger than its crop a search region stays in a shrunk image
 
 
 class Result(NamedTuple):
@@ -86,13 +97,22 @@ class Tracker:
         if not self.model.mimics("bank"):
             self.memory.reset(stream)
 
+    def find_shrink(self, stream: int) -> int:
+        """By how much images of a stream may be shrunk (1, 2, 4 or 8) and fill its search crop still."""
+        if self.model.mimics("crop"):
+            return 1
+        search = self.model.search
+        side = place_window(self._streams[stream].box_xywh, search.factor).side
+        return max(by for by in REDUCED if by == 1 or side >= by * SPARE * search.size)
+
     @torch.inference_mode()
-    def step(self, streams: Listing[int], images: Listing[Array]) -> list[Result]:
+    def step(self, streams: Listing[int], images: Listing[Array | Shrunk]) -> list[Result]:
         """Follow each of the streams into its next image."""
         states = [self._streams[s] for s in streams]
-        windows = [place_window(s.box_xywh, self.model.search.factor) for s in states]
-        size, compat = self.model.search.size, self.model.mimics("crop")
-        crops = [cut(i, w, size, compat) for i, w in zip(images, windows, strict=True)]
+        views = [i if isinstance(i, Shrunk) else Shrunk.of(i) for i in images]
+        windows = [self._place_search(s, v) for s, v in zip(states, views, strict=True)]
+        compat = self.model.mimics("crop")
+        crops = [self._cut_search(v, w) for v, w in zip(views, windows, strict=True)]
         searches = self._to_device(crops)
         templates = torch.stack([s.template for s in states])
         for state in states:
@@ -109,8 +129,16 @@ class Tracker:
         if compat:
             places = [place_compat(s.box_xywh, w) for s, w in zip(states, windows, strict=True)]
         answers = (_to_host(said.boxes_cxcywh), _to_host(said.scores_b), probabilities)
-        parts = zip(states, places, images, *answers, strict=True)
+        parts = zip(states, places, views, *answers, strict=True)
         return [self._conclude(*part) for part in parts]
+
+    def _place_search(self, state: _Stream, view: Shrunk) -> Window:
+        window = place_window(state.box_xywh, self.model.search.factor)
+        return window if view.by == 1 else align(window, view.by)
+
+    def _cut_search(self, view: Shrunk, window: Window) -> Array:
+        shrunk = Window(*(edge // view.by for edge in window))
+        return cut(view.pixels, shrunk, self.model.search.size, self.model.mimics("crop"))
 
     def _predict(self, streams: list[int], states: list[_Stream], features: Features) -> Prediction:
         """Early frames read the template, later ones the memory; a batch may hold both."""
@@ -149,14 +177,13 @@ class Tracker:
         self,
         state: _Stream,
         place: Frame,
-        image: Array,
+        view: Shrunk,
         box_cxcywh: Array,
         score: float,
         probabilities: Array,
     ) -> Result:
         box = to_image(cxcywh_to_xywh(box_cxcywh.astype(np.float64)), place)
-        height, width = image.shape[:2]
-        state.box_xywh = clip_xywh(box, width, height, self.track.clip_margin_px)
+        state.box_xywh = clip_xywh(box, view.width, view.height, self.track.clip_margin_px)
         return Result(state.box_xywh, float(score), probabilities)
 
     def _to_device(self, crops: list[Array]) -> Tensor:
