@@ -1,5 +1,5 @@
 # Everything a person or a CI does here. `make run` and `make test` set themselves up.
-.PHONY: run test sabotage faults fuzz lint demo lock parity torchrun-test bench scale quirks pools compare clean image image-test kubeflow-test
+.PHONY: run test sabotage faults fuzz lint demo lock parity torchrun-test bench scale quirks pools compare clean image image-test kubeflow-test bench-evaluation ledger
 .DELETE_ON_ERROR:
 
 PYTHON ?= python3
@@ -85,6 +85,14 @@ bench: $(READY)  ## latency, training step and memory against a plain eager yard
 
 scale: $(READY)  ## ten million annotation rows validated and compared, fifty thousand frames indexed again
 	@python -m benchmarks.annotations $(SCALE)
+
+bench-evaluation: $(READY)  ## frames a second in lock-step and one sequence at a time, on the model of the last `make run`
+	@python -m benchmarks.lockstep $(BENCH)
+
+REALDATA ?= ../shared/realdata
+ledger: MODEL ?= artifacts/model
+ledger: $(READY)  ## a model on every sequence of a folder beside a static box and CSRT: make ledger REALDATA=DIR
+	@trackline evaluate $(MODEL) $(REALDATA) --csrt --out artifacts/ledger
 
 quirks: $(READY)  ## what each correction of the reference changes, on the model of the last `make run`
 	@python -m benchmarks.quirks

@@ -15,6 +15,7 @@ import math
 import sys
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +28,10 @@ if TYPE_CHECKING:
 
     from trackline.data.frames import Frames
     from trackline.data.table import Sequence
+    from trackline.evaluation.intervals import Bootstrap
     from trackline.models.package import Package
+
+CONTROLS = ("static", "csrt", "wrong_template")  # their overlaps stand beside the model's own
 
 
 @dataclass(frozen=True)
@@ -51,8 +55,9 @@ def evaluate(params: config.Params, inputs: Inputs, outputs: Outputs) -> dict[st
     """Run the step; returns the metrics."""
     from trackline.data import table
     from trackline.data.frames import Frames, hash_frames
-    from trackline.evaluation import metrics, verdict
+    from trackline.evaluation import intervals, metrics, verdict
     from trackline.evaluation.baselines import run_baselines
+    from trackline.evaluation.statistics import bootstrap_mean
     from trackline.models import package
 
     model = package.load(inputs.model, find_device())
@@ -70,24 +75,32 @@ def evaluate(params: config.Params, inputs: Inputs, outputs: Outputs) -> dict[st
     truth = annotations[annotations["split"] == split]
     matched = metrics.match(truth, predictions)
     control = follow(model, sequences, frames, params.track.slots, swap_templates(sequences))
+    blind = metrics.match(truth, control)
     weights = inputs.model / package.WEIGHTS
     scores, simple = run_baselines(
         annotations, frames, split, params.data.classes, params.evaluate.csrt
     )
+    sampling = params.evaluate
+    bootstrap = partial(bootstrap_mean, resamples=sampling.bootstrap, seed=sampling.seed)
     result = {
         **metrics.summarise(matched, model.classes),
+        **intervals.find_intervals(matched, bootstrap),
         "fps": round(fps, 1),
         "latency_ms": round(measure_latency(model, sequences, frames), 2),
         "size_mb": round(weights.stat().st_size / 1e6, 3),
-        "ao_wrong_template": metrics.summarise(metrics.match(truth, control), ())["ao"],
+        "ao_wrong_template": metrics.summarise(blind, ())["ao"],
         **scores,
         "variant": model.network.config.variant,
         "weights_sha256": artifacts.sha256(weights),
         "evaluation_data_sha256": hash_frames(frames.root, sequences),
         **score_protocols(params.evaluate.protocols, truth, predictions),
     }
-    artifacts.write_table(outputs.predictions, matched)
-    for name, curve in draw_curves(params, matched, simple, truth).items():
+    beside = {**simple, "static": simple["static_box"], "wrong_template": blind}
+    told = {
+        f"{intervals.CONTROL}{name}": beside[name]["iou"] for name in CONTROLS if name in beside
+    }
+    artifacts.write_table(outputs.predictions, matched.assign(**told))
+    for name, curve in draw_curves(params, matched, simple, truth, bootstrap).items():
         artifacts.write_table(outputs.plots / f"{name}.csv", curve)
     artifacts.write_json(outputs.metrics, verdict.seal(result))
     return result
@@ -111,20 +124,17 @@ def draw_curves(
     matched: pd.DataFrame,
     simple: dict[str, pd.DataFrame],
     truth: pd.DataFrame,
+    bootstrap: Bootstrap,
 ) -> dict[str, pd.DataFrame]:
     """The tables to plot; in those of success and precision the baselines have a column each."""
-    from functools import partial
-
     from trackline.evaluation import metrics, slices
-    from trackline.evaluation.statistics import bootstrap_mean
 
-    curves, settings = metrics.curves(matched), params.evaluate
+    curves = metrics.curves(matched)
     for name, table in simple.items():
         beside = metrics.curves(table)
         for curve in ("success", "precision"):
             curves[curve][name] = beside[curve][curve]
-    bootstrap = partial(bootstrap_mean, resamples=settings.bootstrap, seed=settings.seed)
-    least = settings.min_slice_sequences
+    least = params.evaluate.min_slice_sequences
     return curves | {
         "slices": slices.summarise(matched, truth, min_sequences=least, bootstrap=bootstrap)
     }

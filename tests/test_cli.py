@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 
 import cv2
@@ -64,6 +66,9 @@ def test_track_writes_boxes_and_a_video(
     assert rows["frame"].tolist() == list(range(6))
     assert rows[["x", "y", "w", "h"]].to_numpy()[0].tolist() == [20, 30, 24, 24]
     assert rows["class"].isna().tolist() == [True, *[False] * 5]
+    listed = json.loads((tmp_path / "boxes.json").read_text())
+    assert pd.DataFrame(listed)[["x", "y"]].equals(rows[["x", "y"]])
+    assert listed[0] == dict(zip(rows.columns, [0, 20, 30, 24, 24, 1, None], strict=True))
     capture = cv2.VideoCapture(str(tmp_path / "tracked.mp4"))
     assert capture.get(cv2.CAP_PROP_FRAME_COUNT) == 6
     assert "6 frames, taken for a" in capsys.readouterr().out
@@ -87,6 +92,55 @@ def test_track_refuses_what_it_cannot_follow(
     assert main(["track", path, f"--box={box}", "--model", str(model), "--out", str(out)]) == code
     assert message in capsys.readouterr().err
     assert not list(out.glob("*")) if out.exists() else True
+
+
+def test_an_annotated_sequence_starts_from_its_own_box(
+    model: Path, footage: Path, tmp_path: Path
+) -> None:
+    """A folder of OTB's layout: frames in img/, boxes from pixel 1."""
+    shutil.copytree(footage, tmp_path / "set/Square/img")
+    boxes = "".join(f"{21 + 4 * i},31,24,24\n" for i in range(6))
+    (tmp_path / "set/Square/groundtruth_rect.txt").write_text(boxes)
+    for place in ("set/Square", "set"):
+        out = tmp_path / "out" / place
+        assert main(["track", str(tmp_path / place), "--model", str(model), "--out", str(out)]) == 0
+        rows = pd.read_csv(out / "boxes.csv")
+        assert rows[["x", "y", "w", "h"]].to_numpy()[0].tolist() == [20, 30, 24, 24]
+        assert len(rows) == 6
+
+
+def test_an_annotated_video_starts_from_its_own_box(
+    model: Path, film: Path, tmp_path: Path
+) -> None:
+    """TLD's layout: corners beside the video."""
+    shutil.copy(film, tmp_path / "film.mp4")
+    rows = "".join(f"{20 + 4 * i},30,{44 + 4 * i},54\n" for i in range(6))
+    (tmp_path / "gt.txt").write_text(rows)
+    out = tmp_path / "out"
+    line = ["track", str(tmp_path / "film.mp4"), "--model", str(model), "--out", str(out)]
+    assert main(line) == 0
+    assert pd.read_csv(out / "boxes.csv").loc[0, ["x", "y", "w", "h"]].tolist() == [20, 30, 24, 24]
+
+
+def test_one_of_several_sequences_is_asked_for(
+    model: Path, world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = ["track", str(world), "--model", str(model), "--out", str(tmp_path)]
+    assert main(line) == 64
+    assert "name one with --sequence: synth_test_000000, " in capsys.readouterr().err
+    assert main([*line, "--sequence", "synth_test_000003"]) == 0
+    assert len(pd.read_csv(tmp_path / "boxes.csv")) == 8
+
+
+def test_without_a_box_or_a_display_it_says_so(
+    model: Path, footage: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    pytest.importorskip("tkinter", reason="this Python has no tkinter")
+    monkeypatch.setenv("DISPLAY", "")
+    line = ["track", str(footage), "--model", str(model), "--out", str(tmp_path / "out")]
+    assert main(line) == 64
+    assert "there is no display to show it on; give its box" in capsys.readouterr().err
 
 
 def test_an_empty_folder_has_no_frames(tmp_path: Path, model: Path) -> None:

@@ -66,5 +66,5 @@ def test_an_aligned_window_lies_on_the_grid_and_is_about_the_same(unit: int) -> 
         assert all(edge % unit == 0 for edge in aligned)
         assert window.side <= aligned.side < window.side + unit
         for edge in (0, 1):
-            centres = (w[edge] + w.side / 2 for w in (window, aligned))
-            assert abs(np.subtract(*centres)) <= unit / 2
+            before, after = (w[edge] + w.side / 2 for w in (window, aligned))
+            assert abs(before - after) <= unit / 2

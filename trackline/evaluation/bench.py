@@ -6,7 +6,7 @@ import hashlib
 import sys
 import time
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,8 @@ from trackline.data import table as annotation_table
 from trackline.data.frames import Frames
 from trackline.data.table import Sequence
 from trackline.errors import EmptyDataError
-from trackline.evaluation import baselines, metrics, protocols, slices
+from trackline.evaluation import baselines, intervals, metrics, protocols, slices
+from trackline.evaluation.statistics import bootstrap_mean
 from trackline.models.package import Package
 from trackline.tracking.batch import track_sequences
 from trackline.tracking.tracker import Tracker
@@ -27,10 +28,10 @@ PARTS = "parts"  # the folder with a table for each sequence that is done
 
 @dataclass(frozen=True)
 class Outcome:
-    """The numbers, by data set and over all; the sequences that could not be followed, with why."""
+    """The numbers, by video and over all; the sequences that could not be followed, with why."""
 
     total: dict[str, Any]
-    datasets: pd.DataFrame
+    videos: pd.DataFrame
     left_out: dict[str, str]
 
 
@@ -66,6 +67,7 @@ def evaluate(
     simple = {name: metrics.match(truth, guess) for name, guess in guesses.items()}
     total = {
         **metrics.summarise(matched, model.classes if classes else ()),
+        **intervals.find_intervals(matched, bootstrap_mean),
         **{f"ao_{name}": _mean(frames) for name, frames in simple.items()},
         "fps": round(fresh / seconds, 1) if fresh else None,
         "left_out": len(left_out),
@@ -87,6 +89,9 @@ def _find_obstacle(sequence: Sequence) -> str:
     box = sequence.boxes_xywh[0]
     if len(sequence) < 2:
         return "has a single frame"
+    if missing := int((sequence.lengths < 0).sum()):
+        whole = missing == len(sequence)
+        return "no images" if whole else f"{missing} of {len(sequence)} images are missing"
     if not sequence.visible[0] or not np.isfinite(box).all() or (box[2:] <= 0).any():
         return "its first frame has no box"
     return ""
@@ -139,38 +144,63 @@ def _mean(matched: pd.DataFrame) -> float:
 def _divide(
     truth: pd.DataFrame, matched: pd.DataFrame, simple: dict[str, pd.DataFrame]
 ) -> pd.DataFrame:
-    """One row a sequence: dataset, sequence, class, frames, ao, sr50, and the AO of each baseline."""
+    """One row a video: dataset, name, targets, frames, ao, sr50, and the AO of each baseline."""
     first = truth.drop_duplicates("sequence").set_index("sequence")
-    rows = metrics.select_scored(matched).groupby("sequence")["iou"]
-    beside = {
-        f"ao_{name}": metrics.select_scored(found).groupby("sequence")["iou"].mean()
-        for name, found in simple.items()
-    }
-    found = pd.DataFrame(
-        {"frames": rows.size(), "ao": rows.mean(), "sr50": rows.apply(lambda v: (v > 0.5).mean())}
-    ).assign(**beside)
-    return first[["dataset", "class"]].join(found, how="inner").reset_index()
+    scored = metrics.select_scored(matched)
+    columns = {"ao": scored["iou"], "sr50": scored["iou"] > 0.5}
+    columns |= {f"ao_{k}": metrics.select_scored(found)["iou"] for k, found in simple.items()}
+    table = pd.DataFrame(columns).assign(sequence=scored["sequence"])
+    video = first["image"].map(lambda image: str(PurePosixPath(image).parent))
+    groups = table.groupby(table["sequence"].map(video), sort=False)
+    rows = groups[list(columns)].mean().assign(frames=groups.size())
+    named = groups["sequence"].unique()
+    rows = rows.assign(
+        targets=named.map(len),
+        name=named.map(lambda names: _name_video(list(names))),
+        dataset=named.map(lambda names: first.loc[names[0], "dataset"]),
+    )
+    return rows[["dataset", "name", "targets", "frames", *columns]].reset_index(drop=True)
+
+
+def _name_video(names: list[str]) -> str:
+    """The name of its only target, or what its targets VIDEO-0001, VIDEO-0002 … share."""
+    return names[0] if len(names) == 1 else names[0].rpartition("-")[0] or names[0]
 
 
 def describe(outcome: Outcome) -> str:
-    """A row a sequence, and the total."""
-    columns = [str(c) for c in outcome.datasets if str(c).startswith("ao_")]
-    head = f"{'sequence':<28}{'frames':>7}{'AO':>8}{'SR50':>8}" + "".join(
-        f"{str(c).removeprefix('ao_'):>8}" for c in columns
-    )
-    lines = [head]
-    for row in outcome.datasets.rename(columns=str).to_dict("records"):
-        numbers = "".join(f"{row[c]:>8.3f}" for c in ["ao", "sr50", *columns])
-        lines.append(f"{row['sequence'][:27]:<28}{row['frames']:>7}{numbers}")
+    """A table in Markdown, a row a video, and the total."""
+    controls = [str(c) for c in outcome.videos if str(c).startswith("ao_")]
+    columns = ["frames", "ao", *controls, "sr50"]
+    heads = ["frames", "AO", *(f"AO, {c.removeprefix('ao_')}" for c in controls), "SR50"]
+    lines = [f"| | {' | '.join(heads)} |", f"|---|{'---:|' * len(heads)}"]
     total = outcome.total
-    numbers = "".join(f"{total[c]:>8.3f}" for c in ["ao", "sr50", *columns])
-    lines.append(f"{'all frames, pooled':<28}{total['frames']:>7}{numbers}")
-    lines += [f"left out: {name} ({why})" for name, why in outcome.left_out.items()]
+    rows: list[dict[Any, Any]] = outcome.videos.to_dict("records")
+    for row in [*rows, {**total, "name": "all frames, pooled"}]:
+        count = f", {row['targets']} targets" if row.get("targets", 1) > 1 else ""
+        name = f"{row['dataset']}/{row['name']}" if row.get("dataset") else row["name"]
+        numbers = (f"{row[c]:.3f}" if c != "frames" else f"{row[c]:,}" for c in columns)
+        lines.append(f"| {name}{count} | {' | '.join(numbers)} |")
+    lines += ["", *_list_left_out(outcome.left_out)]
     for name, scores in total["protocols"].items():
         told = "  ".join(f"{k} {v:.3f}" for k, v in scores.items())
         lines.append(f"{name}: {told}")
     fps = f", {total['fps']:.0f} frames/s" if total["fps"] else ""
-    return "\n".join([*lines, f"{total['sequences']} sequences, {total['frames']} frames{fps}"])
+    low, high = total.get("ao_low"), total.get("ao_high")
+    sure = f", AO {total['ao']:.3f} [{low:.3f}, {high:.3f}]" if low is not None else ""
+    count = f"{total['sequences']} targets, {total['frames']:,} scored frames"
+    return "\n".join([*lines, f"{count}{sure}{fps}"])
+
+
+def _list_left_out(left_out: dict[str, str]) -> list[str]:
+    """A line a reason."""
+    names: dict[str, list[str]] = {}
+    for name, why in left_out.items():
+        names.setdefault(why, []).append(name)
+    return [
+        f"left out, {why}: {', '.join(found[:6])}"
+        + f" and {len(found) - 6} more" * (len(found) > 6)
+        for why, found in names.items()
+    ]
 
 
 def index(data: Path, settings: config.Data) -> pd.DataFrame:

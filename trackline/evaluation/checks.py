@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -13,8 +13,15 @@ from trackline.config import Gate
 from trackline.data.table import BOX
 from trackline.errors import DataError
 from trackline.evaluation import metrics
-from trackline.evaluation.comparison import Bootstrap, Champion
-from trackline.evaluation.statistics import UNKNOWN, Interval, wilson_interval
+from trackline.evaluation.comparison import Champion
+from trackline.evaluation.intervals import (
+    CONTROL,
+    Bootstrap,
+    find_gain_interval,
+    find_interval,
+    find_share_interval,
+)
+from trackline.evaluation.statistics import UNKNOWN, Interval
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -47,21 +54,6 @@ MEANING = {
 }
 OF_CLASSES = ("accuracy", "accuracy_given_iou50", "joint_accuracy", "ece")
 NO_CLASSES = "does not apply: a plain tracker predicts no classes"
-
-
-def _above(threshold: float) -> Callable[[pd.DataFrame], Array]:
-    return lambda scored: scored["iou"].to_numpy() > threshold
-
-
-# what a frame adds to a metric that is a mean over frames
-PER_FRAME: dict[str, Callable[[pd.DataFrame], Array]] = {
-    "sr50": _above(0.5),
-    "sr75": _above(0.75),
-    "success_auc": lambda s: (s["iou"].to_numpy()[:, None] > metrics.IOU_THRESHOLDS).mean(axis=1),
-    "precision_20": lambda s: s["centre_error_px"].to_numpy() <= 20,
-    "accuracy": lambda s: (s["class"] == s["label"]).to_numpy(),
-    "joint_accuracy": lambda s: ((s["class"] == s["label"]) & (s["iou"] >= metrics.HIT)).to_numpy(),
-}
 
 
 @dataclass(frozen=True)
@@ -131,8 +123,8 @@ def check_absolutes(case: Case) -> list[Check]:
     """Everything a model must reach by itself."""
     return [
         _check_overlap(case),
-        _check_gain(case, "gain_over_static", "ao_static"),
-        _check_gain(case, "template_gain", "ao_wrong_template"),
+        _check_gain(case, "gain_over_static", "static"),
+        _check_gain(case, "template_gain", "wrong_template"),
         _check_classes(case),
         *_check_floors(case),
         *_check_ceilings(case),
@@ -150,24 +142,23 @@ def check_origins(case: Case) -> list[Check]:
 
 
 def _check_overlap(case: Case) -> Check:
-    interval = case.bootstrap(case.table["ao"].to_numpy(), case.table["frames"].to_numpy())
+    interval = find_interval(case.scored, "ao", case.bootstrap)
     return _check_floor("ao", case.evidence.read("ao"), case.thresholds.min_ao, interval)
 
 
 def _check_gain(case: Case, name: str, control: str) -> Check:
-    ao, without = case.evidence.read("ao"), case.evidence.read(control)
+    ao, without = case.evidence.read("ao"), case.evidence.read(f"ao_{control}")
     if math.isnan(ao) or math.isnan(without):
-        return _fail_missing(name, "ao" if math.isnan(ao) else control)
-    return _check_floor(name, ao - without, getattr(case.thresholds, f"min_{name}"))
+        return _fail_missing(name, "ao" if math.isnan(ao) else f"ao_{control}")
+    interval = find_gain_interval(case.scored, control, case.bootstrap)
+    return _check_floor(name, ao - without, getattr(case.thresholds, f"min_{name}"), interval)
 
 
 def _check_classes(case: Case) -> Check:
-    name, interval = "sequence_accuracy", UNKNOWN
+    name = "sequence_accuracy"
     if not case.evidence.promises_classes:
         return Check(name, True, NO_CLASSES)
-    if "right" in case.table:
-        interval = wilson_interval(int(case.table["right"].sum()), len(case.table))
-    value = case.evidence.read(name)
+    value, interval = case.evidence.read(name), find_share_interval(case.scored)
     return _check_floor(name, value, case.thresholds.min_sequence_accuracy, interval)
 
 
@@ -180,19 +171,8 @@ def _check_floors(case: Case) -> list[Check]:
 def _check_metric(case: Case, name: str, floor: float) -> Check:
     if name in OF_CLASSES and not case.evidence.promises_classes:
         return Check(name, True, NO_CLASSES)
-    interval = _resample(case, name)
+    interval = find_interval(case.scored, name, case.bootstrap)
     return _check_floor(name, case.evidence.read(name), floor, interval, f"floors.{name}")
-
-
-def _resample(case: Case, name: str) -> Interval:
-    """The interval of a mean over frames, by resampling sequences; unknown for other metrics."""
-    measure = PER_FRAME.get(name)
-    needed = {"precision_20": "centre_error_px", "accuracy": "class", "joint_accuracy": "class"}
-    if measure is None or needed.get(name, "iou") not in case.scored:
-        return UNKNOWN
-    values = case.scored.assign(value=measure(case.scored).astype(float))
-    found = values.groupby("sequence", sort=True)["value"].agg(["mean", "size"])
-    return case.bootstrap(found["mean"].to_numpy(), found["size"].to_numpy())
 
 
 def _check_ceilings(case: Case) -> list[Check]:
@@ -211,7 +191,8 @@ def _check_ceiling(case: Case, name: str, ceiling: float) -> Check:
     passed = value <= ceiling
     verb = "within" if passed else "above"
     why = f"{MEANING[name]} is {value:.3g}, {verb} gate.ceilings.{name} = {ceiling:g}"
-    return Check(name, passed, why, value, ceiling, at_most=True)
+    ends = find_interval(case.scored, name, case.bootstrap)
+    return Check(name, passed, why, value, ceiling, ends.low, ends.high, at_most=True)
 
 
 def find_quarantined(validation: Mapping[str, Any]) -> float:
@@ -300,6 +281,9 @@ def _check_origin(case: Case) -> Check:
 
 def _recompute(case: Case) -> dict[str, float]:
     found = {"ao": float(case.scored["iou"].mean())}
+    for control in ("static", "wrong_template"):
+        if (column := f"{CONTROL}{control}") in case.scored:
+            found[f"ao_{control}"] = float(case.scored[column].mean())
     if case.evidence.promises_classes and "right" in case.table:
         found["accuracy"] = float((case.scored["class"] == case.scored["label"]).mean())
         found["sequence_accuracy"] = float(case.table["right"].mean())

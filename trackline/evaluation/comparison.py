@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from trackline import boxes
 from trackline.data.table import BOX
 from trackline.evaluation import metrics
+from trackline.evaluation.intervals import Bootstrap
 from trackline.evaluation.statistics import (
     UNKNOWN,
     Comparison,
@@ -20,8 +20,6 @@ from trackline.evaluation.statistics import (
 
 if TYPE_CHECKING:
     import pandas as pd
-
-Bootstrap = Callable[..., Interval]
 
 
 @dataclass(frozen=True)
@@ -77,7 +75,7 @@ def compare(
     differences = (pairs[metric] - pairs[f"{metric}_champion"]).to_numpy()
     weights = pairs["frames"].to_numpy() if metric == "ao" else None
     found = widen(bootstrap(differences, weights), seed_sd)
-    resolution = find_detectable_difference(differences, weights)
+    resolution = find_detectable_difference(differences, weights, seed_sd=seed_sd)
     return Paired(judge_difference(found, margin), found, resolution, len(pairs))
 
 

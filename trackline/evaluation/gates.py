@@ -93,9 +93,9 @@ def _check_champion(case: Case) -> tuple[str, float, list[Check]]:
     """The comparison of AO in a phrase, the smallest difference it reveals, and its two checks."""
     names, champion = ("champion_ao", "champion_accuracy"), case.evidence.champion
     if champion is None:
-        alone = find_detectable_difference(
-            case.table["ao"].to_numpy(), case.table["frames"].to_numpy()
-        )
+        overlaps, frames = case.table["ao"].to_numpy(), case.table["frames"].to_numpy()
+        seed_sd = case.thresholds.seed_sd_ao / math.sqrt(2)
+        alone = find_detectable_difference(overlaps, frames, seed_sd=seed_sd)
         unpaired = alone * math.sqrt(2)  # the variances of two unrelated models add
         return "no champion", unpaired, [Check(name, True, NO_CHAMPION) for name in names]
     data = case.evidence.metrics.get("evaluation_data_sha256")
@@ -128,13 +128,11 @@ def _check_pairs(
     found = pairs.difference
     why = (
         f"{MEANING[metric]} differs from champion {champion.version} by {found.value:+.3f} "
-        f"[{found.low:+.3f}, {found.high:+.3f}]: {pairs.phrase} at gate.{setting} = {margin:g}"
+        f"[{found.low:+.3f}, {found.high:+.3f}]: {pairs.phrase} at gate.{setting} = {margin:g}; "
+        f"{pairs.sequences} sequences reveal no difference below {pairs.resolution:.3f}"
     )
     if pairs.phrase == "worse within noise":
-        why += (
-            f"; {pairs.sequences} sequences reveal no difference below {pairs.resolution:.3f}, "
-            "so add sequences or widen the margin"
-        )
+        why += ", so add sequences or widen the margin"
     passed = pairs.phrase in NOT_INFERIOR
     check = Check(f"champion_{metric}", passed, why, found.value, -margin, found.low, found.high)
     return pairs.phrase, pairs.resolution, check

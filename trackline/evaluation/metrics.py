@@ -183,6 +183,13 @@ def select_scored(matched: pd.DataFrame) -> pd.DataFrame:
     return scored
 
 
+def find_failures(scored: pd.DataFrame) -> Array:
+    """Where the target is lost anew, [frames]: it is lost there and was not in the frame before."""
+    lost = scored.sort_values(KEYS)["iou"] <= LOST
+    before = lost.groupby(scored["sequence"]).shift(fill_value=False).astype(bool)
+    return (lost & ~before).reindex(scored.index).to_numpy()
+
+
 def has_classes(matched: pd.DataFrame) -> bool:
     """Whether the predictions name a class at all (a plain tracker's do not)."""
     return "class" in matched and bool(matched["class"].notna().any())
@@ -261,10 +268,9 @@ def _find_bias(scored: pd.DataFrame) -> float:
 def _summarise_failures(scored: pd.DataFrame) -> dict[str, float]:
     in_order = scored.sort_values(KEYS)
     lost = in_order["iou"] <= LOST
-    before = lost.groupby(in_order["sequence"]).shift(fill_value=False).astype(bool)
     alive = ~lost.groupby(in_order["sequence"]).cummax()
     return {
-        "failures_per_1000": float((lost & ~before).sum() / len(scored) * 1000),
+        "failures_per_1000": float(find_failures(scored).mean() * 1000),
         "time_to_failure": float(alive.groupby(in_order["sequence"]).mean().mean()),
     }
 

@@ -95,19 +95,25 @@ def judge_difference(difference: Interval, margin: float) -> Comparison:
 
 
 def find_detectable_difference(
-    differences: Array, weights: Array | None = None, *, power: float = 0.8, level: float = 0.95
+    differences: Array,
+    weights: Array | None = None,
+    *,
+    seed_sd: float = 0.0,
+    power: float = 0.8,
+    level: float = 0.95,
 ) -> float:
     """Smallest true difference of means that this many pairs reveal with probability `power`.
 
     It is (z₁₋α/₂ + z_power) × the standard error of the mean paired difference (Chow et al., Sample
-    Size Calculations in Clinical Research, 2008, section 3.1); a margin below it is often missed
-    even by a candidate as good as the champion. NaN for fewer than two pairs.
+    Size Calculations in Clinical Research, 2008, section 3.1), to which the seeds of two trainings add
+    2 `seed_sd`²; a margin below it is often missed even by a candidate as good as the champion. NaN for
+    fewer than two pairs.
     """
     differences, weights = _prepare(differences, weights)
     count = len(differences)
     if count < 2:
         return math.nan
-    error = _find_error(differences, weights)
+    error = math.hypot(_find_error(differences, weights), math.sqrt(2) * seed_sd)
     return (NORMAL.inv_cdf((1 + level) / 2) + NORMAL.inv_cdf(power)) * error
 
 

@@ -1,9 +1,11 @@
-"""Follow a target through a video file or a folder of frames: streaming, in constant memory."""
+"""Follow a target through footage: streaming, in constant memory; boxes as tables and on a video."""
 
 from __future__ import annotations
 
 import csv
+import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,18 +14,18 @@ import numpy as np
 from tqdm import tqdm
 
 from trackline import artifacts
-from trackline.data.frames import decode
-from trackline.errors import DataError, EmptyDataError
+from trackline.errors import DataError
 from trackline.models.package import Package
+from trackline.tracking.source import Source
 from trackline.tracking.tracker import Result, Tracker
 
 Image = np.ndarray[Any, Any]
-IMAGES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}
+COLUMNS = ["frame", "x", "y", "w", "h", "confidence", "class"]
 COLOUR, INK = (77, 171, 247), (255, 255, 255)  # RGB
 
 
 class Outcome(NamedTuple):
-    """What was written, and the class of the whole video."""
+    """What was written, and the class of the whole footage."""
 
     table: Path
     video: Path
@@ -31,67 +33,50 @@ class Outcome(NamedTuple):
     label: str | None
 
 
-def follow_video(model: Package, source: Path, box_xywh: Image, out: Path) -> Outcome:
-    """Track from `box_xywh` (pixels) in the first frame; write out/boxes.csv and out/tracked.mp4.
+def follow(model: Package, source: Source, box_xywh: Image, out: Path) -> Outcome:
+    """Track from `box_xywh` (pixels) in the first frame; write boxes.csv, boxes.json, tracked.mp4.
 
-    Raises DataError when the source cannot be read, BoxError when the box is not in its first frame.
+    Raises DataError when a frame cannot be decoded, BoxError when the box is not in the first one.
     """
-    count, frames_per_second = probe(source)
-    images = read_frames(source)
-    first = next(images, None)
-    if first is None:
-        raise EmptyDataError(f"{source} holds no frame that can be decoded")
+    first = source.read_first()
     tracker = Tracker(model.network, model.track)
     tracker.start(0, first, box_xywh)
     given = Result(np.asarray(box_xywh, dtype=np.float64), 1.0, np.zeros(0))
-    total, frames = np.zeros(len(model.classes)), 1
-    table, video = out / "boxes.csv", out / "tracked.mp4"
-    with (
-        artifacts.replacing(table) as csv_path,
-        artifacts.replacing(video) as video_path,
-        csv_path.open("w", newline="", encoding="utf-8") as file,
-    ):
-        rows, film = csv.writer(file), _open_film(video_path, first, frames_per_second)
-        rows.writerow(["frame", "x", "y", "w", "h", "confidence", "class"])
-        _write(rows, film, 0, first, given, None)
-        for image in tqdm(images, total=count, initial=1, unit="frame", disable=None):
-            result = tracker.step([0], [image])[0]
-            total += result.probabilities
+    total, frames = np.zeros(len(model.classes)), 0
+    with _open_outputs(out, first, source.frames_per_second) as write:
+        bar = tqdm(source.read(), total=source.frames, unit="frame", disable=None)
+        for frames, image in enumerate(bar, 1):
+            result = given if frames == 1 else tracker.step([0], [image])[0]
             label = _name(result.probabilities, model.classes)
-            _write(rows, film, frames, image, result, label)
-            frames += 1
+            total[: len(result.probabilities)] += result.probabilities
+            write(frames - 1, image, result, label)
+    return Outcome(out / "boxes.csv", out / "tracked.mp4", frames, _name(total, model.classes))
+
+
+@contextmanager
+def _open_outputs(out: Path, first: Image, frames_per_second: float) -> Iterator[Any]:
+    """A function that writes one frame to all three files, which appear when the last is written."""
+    with (
+        artifacts.replacing(out / "boxes.csv") as csv_path,
+        artifacts.replacing(out / "boxes.json") as json_path,
+        artifacts.replacing(out / "tracked.mp4") as video_path,
+        csv_path.open("w", newline="", encoding="utf-8") as table,
+        json_path.open("w", encoding="utf-8") as listing,
+    ):
+        rows, film = csv.writer(table), _open_film(video_path, first, frames_per_second)
+        rows.writerow(COLUMNS)
+
+        def write(frame: int, image: Image, result: Result, label: str | None) -> None:
+            known = None if np.isnan(result.confidence) else round(result.confidence, 4)
+            row = [frame, *(round(float(v), 2) for v in result.box_xywh), known, label]
+            rows.writerow(row)
+            listing.write("[\n" if frame == 0 else ",\n")
+            listing.write(json.dumps(dict(zip(COLUMNS, row, strict=True))))
+            film.write(cv2.cvtColor(draw(image, result, label), cv2.COLOR_RGB2BGR))
+
+        yield write
+        listing.write("\n]\n")
         film.release()
-    return Outcome(table, video, frames, _name(total, model.classes))
-
-
-def probe(source: Path) -> tuple[int | None, float]:
-    """How many frames there are (None when unknown) and how many a second (25 when unknown)."""
-    if source.is_dir():
-        return len(_list_images(source)), 25.0
-    if not source.is_file():
-        raise DataError(f"{source} does not exist; give a video file or a folder of frames")
-    capture = cv2.VideoCapture(str(source))
-    count, rate = (capture.get(p) for p in (cv2.CAP_PROP_FRAME_COUNT, cv2.CAP_PROP_FPS))
-    capture.release()
-    return int(count) if count > 0 else None, float(rate) if 1 <= rate <= 1000 else 25.0
-
-
-def read_frames(source: Path) -> Iterator[Image]:
-    """Yield the frames in order as uint8 [h, w, 3], RGB."""
-    if source.is_dir():
-        for path in _list_images(source):
-            yield decode(path.read_bytes(), str(path))
-        return
-    capture = cv2.VideoCapture(str(source))
-    try:
-        while (frame := capture.read())[0]:
-            yield cv2.cvtColor(frame[1], cv2.COLOR_BGR2RGB)
-    finally:
-        capture.release()
-
-
-def _list_images(folder: Path) -> list[Path]:
-    return sorted(p for p in folder.iterdir() if p.suffix.lower() in IMAGES)
 
 
 def _open_film(path: Path, image: Image, frames_per_second: float) -> Any:
@@ -101,15 +86,6 @@ def _open_film(path: Path, image: Image, frames_per_second: float) -> Any:
     if not film.isOpened():
         raise DataError(f"{path.parent} cannot take a video of {width}x{height} pixels")
     return film
-
-
-def _write(
-    rows: Any, film: Any, frame: int, image: Image, result: Result, label: str | None
-) -> None:
-    box = [f"{v:.2f}" for v in result.box_xywh]
-    confidence = "" if np.isnan(result.confidence) else f"{result.confidence:.4f}"
-    rows.writerow([frame, *box, confidence, label or ""])
-    film.write(cv2.cvtColor(draw(image, result, label), cv2.COLOR_RGB2BGR))
 
 
 def draw(image: Image, result: Result, label: str | None) -> Image:
