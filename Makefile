@@ -20,9 +20,10 @@ test: $(READY)  ## the test suite, a miniature pipeline in it
 	@python -m pytest
 
 RUN ?= .
+THREADS ?= 1
 sabotage: SEEDS ?= 0
-sabotage: $(READY)  ## runs that must be refused, and the score; on the model of the run in RUN; SEEDS=10 trains anew
-	@RUN="$(abspath $(RUN))" SEEDS=$(SEEDS) python -m pytest tests/sabotage
+sabotage: $(READY)  ## runs that must be refused, and the score; on the model of the run in RUN; SEEDS=10 trains ten honest ones
+	@RUN="$(abspath $(RUN))" SEEDS=$(SEEDS) THREADS=$(THREADS) python -m pytest tests/sabotage
 
 faults: $(READY)  ## corruptions injected into the default data, each to be seen by its own rule, and the score
 	@FAULTS=1 python -m pytest tests/faults

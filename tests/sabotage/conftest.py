@@ -184,3 +184,21 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
         total = len(found["passed"]) + len(found["failed"])
         if total:
             terminalreporter.write_line(f"{len(found['passed'])} of {total} {what}")
+    _tell_spread(terminalreporter)
+
+
+def _tell_spread(terminalreporter: Any) -> None:
+    """What the seed of a training alone does: the numbers for gate.seed_sd_ao and _accuracy."""
+    reached: dict[str, list[float]] = {}
+    for state in ("passed", "failed"):
+        for report in terminalreporter.stats.get(state, []):
+            for name, value in getattr(report, "user_properties", []):
+                if name in ("ao", "accuracy") and "/sabotage/" in report.nodeid:
+                    reached.setdefault(name, []).append(value)
+    for name, values in reached.items():
+        if len(values) > 1:
+            mean, sd = np.mean(values), np.std(values, ddof=1)
+            terminalreporter.write_line(
+                f"{name} over {len(values)} seeds: {mean:.3f}, standard deviation {sd:.4f}"
+                f" (gate.seed_sd_{name})"
+            )

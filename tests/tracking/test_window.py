@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -38,13 +39,13 @@ def act(monkeypatch: pytest.MonkeyPatch, *events: tuple[str, dict[str, int]]) ->
     """Let a person do this as soon as the window is there."""
     honest = window._Drawing.__init__
 
-    def draw(self: window._Drawing, root: object, image: np.ndarray) -> None:
+    def draw(self: window._Drawing, root: object, image: Any) -> None:
         honest(self, root, image)
 
         def play() -> None:
             self.window.focus_force()
             for name, place in events:
-                target = self.window if name in ("<Return>", "<Escape>") else self.canvas
+                target: Any = self.window if name in ("<Return>", "<Escape>") else self.canvas
                 target.event_generate(name, **place)
 
         self.window.after(200, play)

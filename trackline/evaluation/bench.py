@@ -177,7 +177,8 @@ def describe(outcome: Outcome) -> str:
     rows: list[dict[Any, Any]] = outcome.videos.to_dict("records")
     for row in [*rows, {**total, "name": "all frames, pooled"}]:
         count = f", {row['targets']} targets" if row.get("targets", 1) > 1 else ""
-        name = f"{row['dataset']}/{row['name']}" if row.get("dataset") else row["name"]
+        dataset, name = row.get("dataset"), row["name"]
+        name = f"{dataset}/{name.removeprefix(f'{dataset}-')}" if dataset else name
         numbers = (f"{row[c]:.3f}" if c != "frames" else f"{row[c]:,}" for c in columns)
         lines.append(f"| {name}{count} | {' | '.join(numbers)} |")
     lines += ["", *_list_left_out(outcome.left_out)]

@@ -14,6 +14,8 @@ import pandas as pd
 
 from trackline import artifacts
 from trackline.evaluation import figures, metrics, strips
+from trackline.evaluation.intervals import find_gain_interval
+from trackline.evaluation.statistics import Interval, bootstrap_mean
 
 NAMES = {
     "ao": "Average overlap",
@@ -49,6 +51,7 @@ TILES = {
     "failures_per_1000": ("Failures", "in 1 000 frames"),
     "latency_ms": ("Latency", "ms a frame, one stream"),
 }
+CONTROLS = {"CSRT": "csrt", "Wrong template": "wrong_template", "Static box": "static"}
 MOST_ROWS = 500  # sequences in the table; the worst, where there are more
 
 
@@ -86,7 +89,12 @@ def write_report(out: Path, inputs: Inputs) -> None:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader([here, here.parent]), autoescape=True, trim_blocks=True
     )
-    environment.filters |= {"number": _show_number, "end": _show_end, "value": _show_value}
+    environment.filters |= {
+        "number": _show_number,
+        "gap": _show_gap,
+        "end": _show_end,
+        "value": _show_value,
+    }
     page = environment.get_template("report.html.j2")
     artifacts.write_text(out, page.render(**_tell(inputs), plotly=get_plotlyjs()))
 
@@ -122,9 +130,13 @@ def _title(check: Mapping[str, Any]) -> dict[str, Any]:
     return {**unknown, **check, "title": title, "scale": _place_on_scale(check)}
 
 
-def _fill_tiles(numbers: Mapping[str, Any]) -> list[tuple[str, str, float]]:
+def _fill_tiles(numbers: Mapping[str, Any]) -> list[tuple[str, str, float, Any, Any]]:
+    """Title, meaning, value and the ends of its interval, None where it has none."""
     known = {name: text for name, text in TILES.items() if _is_number(numbers.get(name))}
-    return [(title, meaning, numbers[name]) for name, (title, meaning) in known.items()]
+    return [
+        (title, meaning, numbers[n], numbers.get(f"{n}_low"), numbers.get(f"{n}_high"))
+        for n, (title, meaning) in known.items()
+    ]
 
 
 def _place_on_scale(check: Mapping[str, Any]) -> dict[str, float] | None:
@@ -143,7 +155,7 @@ def _place_on_scale(check: Mapping[str, Any]) -> dict[str, float] | None:
 
 def _compare(inputs: Inputs) -> list[dict[str, Any]]:
     """Put the model's two main numbers beside those of simpler means, each with what it is."""
-    ours, champion = inputs.metrics, _summarise_champion(inputs)
+    ours, champion, gaps = inputs.metrics, _summarise_champion(inputs), _find_gaps(inputs.matched)
     checks = {check["name"]: check for check in inputs.gate["checks"]}
     groups = [("Where is it?", "average overlap", "ao", _list_boxes(ours, champion))]
     if _is_number(ours.get("sequence_accuracy")):
@@ -154,10 +166,20 @@ def _compare(inputs: Inputs) -> list[dict[str, Any]]:
             "question": question,
             "unit": unit,
             "check": checks.get(name, {}),
-            "rows": [row for row in rows if _is_number(row[1])],
+            "rows": [(*row, gaps.get(row[0])) for row in rows if _is_number(row[1])],
         }
         for question, unit, name, rows in groups
     ]
+
+
+def _find_gaps(matched: pd.DataFrame) -> dict[str, Interval]:
+    """How far this model's overlap lies above that of each control, paired by sequence."""
+    scored = metrics.select_scored(matched)
+    return {
+        title: gap
+        for title, control in CONTROLS.items()
+        if _is_number((gap := find_gain_interval(scored, control, bootstrap_mean)).value)
+    }
 
 
 def _list_boxes(ours: Mapping[str, Any], champion: Mapping[str, Any]) -> list[Row]:
@@ -260,6 +282,11 @@ def _show_number(value: Any, digits: int = 3) -> str:
         return "–"
     shown = f"{value:.1f}" if abs(value) >= 10 else f"{value:.{digits}f}"
     return shown.replace("-", "−")
+
+
+def _show_gap(gap: list[float]) -> str:
+    value, low, high = (f"{v:+.3f}".replace("-", "−") for v in gap)
+    return f"{value} [{low}, {high}]"
 
 
 def _show_end(value: float) -> str:

@@ -61,10 +61,17 @@ def cut_strip(
         "width": int(shown["width"].iloc[0]),
         "height": int(shown["height"].iloc[0]),
         "last": int(rows["frame"].iloc[-1]),
-        "poster": len(frames) // 2,  # the first frame, whose box is given, would show nothing
+        "poster": _choose_poster(frames),
         "named": any(frame["predicted"] for frame in frames),
         "frames": frames,
     }
+
+
+def _choose_poster(frames: list[dict[str, Any]]) -> int:
+    """The frame nearest to the middle that shows the target; the first, whose box is given, tells nothing."""
+    middle = len(frames) // 2
+    shown = [at for at, frame in enumerate(frames) if at and frame["truth"] is not None]
+    return min(shown, key=lambda at: abs(at - middle), default=middle)
 
 
 def _pick_another(labels: pd.Series[Any], picked: list[int]) -> int:
