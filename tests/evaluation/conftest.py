@@ -42,7 +42,8 @@ def report_inputs(world: Path) -> Inputs:
     truth = table[table["split"] == "test"]
     classes = tuple(sorted(table["class"].unique()))
     matched = metrics.match(truth, perturb(truth, classes, seed=0))
-    static = metrics.curves(metrics.match(truth, baselines.predict_static(truth)))
+    still = metrics.match(truth, baselines.predict_static(truth))
+    matched, static = matched.assign(iou_static=still["iou"]), metrics.curves(still)
     curves = [
         static[name].assign(static_box=static[name][name]) for name in ("success", "precision")
     ]

@@ -262,3 +262,28 @@ def test_absent_targets_have_no_true_box(inputs: Inputs) -> None:
     matched = metrics.match(truth, perturb(truth, inputs.classes, seed=0))
     strip = strips.cut_strip(inputs.root, truth, matched, name)
     assert strip["frames"][2]["truth"] is None
+
+
+def test_what_the_test_set_can_tell_stands_beside_the_verdict(page: str) -> None:
+    header = page[page.index("<header") : page.index("</header>")]
+    assert "whose overlap differs by <strong>0.040</strong> or more" in header
+
+
+def test_numbers_say_how_sure_they_are(inputs: Inputs, tmp_path: Path) -> None:
+    ends = {"ao_low": 0.51, "ao_high": 0.63}
+    page = write(tmp_path, dataclasses.replace(inputs, metrics={**inputs.metrics, **ends}))
+    assert "0.510 to 0.630" in page[: page.index('id="gates"')]
+    rows = page[page.index('id="scale"') :]
+    assert re.search(
+        r"Static box.*?this model [+−]0\.\d{3} \[[+−]0\.\d{3}, [+−]0\.\d{3}\]", rows, re.S
+    )
+
+
+def test_a_strip_first_shows_a_frame_with_its_target(inputs: Inputs) -> None:
+    name = inputs.matched["sequence"].iloc[0]
+    hidden = inputs.truth.assign(
+        visible=(inputs.truth["sequence"] != name) | (inputs.truth["frame"] == 2)
+    )
+    matched = metrics.match(hidden[hidden["split"] == "test"], inputs.matched)
+    strip = strips.cut_strip(inputs.root, hidden, matched, name)
+    assert strip["frames"][strip["poster"]]["number"] == 2

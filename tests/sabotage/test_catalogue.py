@@ -179,6 +179,9 @@ WRONG_FILES: dict[str, tuple[Act, str]] = {
     "template control edited by hand": (
         lambda s: s.edit("metrics/evaluate.json", ao_wrong_template=0.01), "metrics_origin"
     ),
+    "template control that its predictions contradict": (
+        lambda s: s.rewrite(lambda t: t.assign(iou_wrong_template=0.9 * t["iou"])), "metrics_origin"
+    ),
     "predictions of another run": (swap_boxes_of_class, "metrics_origin"),
     "metrics of other weights": (lambda s: s.pack("others"), "metrics_origin"),
     "hard sequences dropped": (drop_hard_sequences, "champion_ao"),

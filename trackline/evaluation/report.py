@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from numbers import Real
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ import pandas as pd
 from trackline import artifacts
 from trackline.evaluation import figures, metrics, strips
 from trackline.evaluation.intervals import find_gain_interval
-from trackline.evaluation.statistics import Interval, bootstrap_mean
+from trackline.evaluation.statistics import bootstrap_mean
 
 NAMES = {
     "ao": "Average overlap",
@@ -172,13 +172,13 @@ def _compare(inputs: Inputs) -> list[dict[str, Any]]:
     ]
 
 
-def _find_gaps(matched: pd.DataFrame) -> dict[str, Interval]:
-    """How far this model's overlap lies above that of each control, paired by sequence."""
+def _find_gaps(matched: pd.DataFrame) -> dict[str, tuple[float, ...]]:
+    """How far this model's overlap lies above that of each control, paired: value, low and high."""
     scored = metrics.select_scored(matched)
     return {
-        title: gap
+        title: astuple(gap)
         for title, control in CONTROLS.items()
-        if _is_number((gap := find_gain_interval(scored, control, bootstrap_mean)).value)
+        if _is_number((gap := find_gain_interval(scored, control, bootstrap_mean)).low)
     }
 
 
