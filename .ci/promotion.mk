@@ -24,9 +24,12 @@ ci-promote: $(READY)  ## ACTION=promote VERSION=… or ACTION=rollback, with REA
 	  *) echo "error: ACTION is '$$ACTION'; it must be promote or rollback" >&2; exit 64 ;; \
 	esac
 
-ci-pin:  ## commit champion.json to main
-	@git -c user.name="$${GITHUB_ACTOR:-promotion}" -c user.email="promotion@users.noreply.github.com" \
-	  commit --quiet --message "Champion: $$REASON" -- champion.json
+ci-pin: export GIT_COMMITTER_NAME := promotion
+ci-pin: export GIT_COMMITTER_EMAIL := promotion@users.noreply.github.com
+ci-pin:  ## commit champion.json to main, which may have moved on; nothing where it is there already
+	@git diff --quiet HEAD -- champion.json || git commit --quiet --message "Champion: $$REASON" \
+	  --author "$${GITHUB_ACTOR:-promotion} <$$GIT_COMMITTER_EMAIL>" -- champion.json
+	@git pull --quiet --rebase --autostash origin main
 	@git push --quiet origin HEAD:main
 
 ci-nightly: $(READY)  ## the champion loads, has its sums, and passes today's gates on today's test data
