@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,15 +14,16 @@ __all__ = ["load"]
 def load(model: str | Path, device: str = "cpu") -> Package:
     """Load a model, verified: a folder, s3://bucket/prefix, or a name like models:/tracker@champion.
 
-    Raises PackageError naming the files that do not match their sums, or when TRACKLINE_TRUSTED_KEY names a
-    public key that has not signed it; RegistryError when there is none.
+    Names mean what params.yaml of the project in the working directory says, if there is one. Raises
+    PackageError naming the files that do not match their sums, or when whoever is trusted has not signed it;
+    RegistryError when there is none.
     """
-    from trackline import signing
+    from trackline import config, signing
     from trackline.models import package
 
     if str(model).startswith(("models:/", "s3://")):
         from trackline.registry import locate
 
-        return package.load(locate(str(model)), device)
-    signing.confirm(Path(model), os.environ.get("TRACKLINE_TRUSTED_KEY"))
+        return package.load(locate(str(model), config.find_registry()), device)
+    signing.confirm(Path(model), signing.find_trust(config.Trust()))
     return package.load(Path(model), device)

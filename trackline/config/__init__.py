@@ -46,6 +46,7 @@ __all__ = [
     "SliceGates",
     "Track",
     "Train",
+    "Trust",
     "Validate",
     "load",
 ]
@@ -62,12 +63,32 @@ class Card:
 
 
 @dataclass(frozen=True)
+class Trust:
+    """Who must have signed what is fetched: a key's owner, or an identity that an issuer vouches for."""
+
+    key: str | None = None
+    identity: str | None = None
+    issuer: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.key and self.identity:
+            raise ConfigError(
+                f"registry.trust names the key {self.key} and the identity {self.identity}; keep one of them"
+            )
+        if bool(self.identity) != bool(self.issuer):
+            raise ConfigError(
+                f"registry.trust has identity {self.identity} and issuer {self.issuer}; give both, as "
+                "anybody's issuer could otherwise vouch for that name"
+            )
+
+
+@dataclass(frozen=True)
 class Registry:
     """Where accepted models go; MLFLOW_TRACKING_URI, when set, wins over `uri`."""
 
     name: str = "tracker"
     uri: str = "sqlite:///registry/mlflow.db"
-    trusted_key: str | None = None  # a public key that must have signed every fetched model
+    trust: Trust = field(default_factory=Trust)
     card: Card = field(default_factory=Card)
 
     def __post_init__(self) -> None:
@@ -91,6 +112,15 @@ class Params:
     evaluate: Evaluate = field(default_factory=Evaluate)
     gate: Gate = field(default_factory=Gate)
     registry: Registry = field(default_factory=Registry)
+
+
+def find_registry() -> Registry:
+    """The registry of the project in the working directory; the default one where there is no project.
+
+    Other programs have a params.yaml too; one with a champion.json beside it is ours.
+    """
+    params, pin = Path("params.yaml"), Path("champion.json")
+    return load(params).registry if params.exists() and pin.exists() else Registry()
 
 
 def load(path: Path = Path("params.yaml")) -> Params:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from trackline import artifacts, signing
-from trackline.config import Registry
+from trackline.config import Registry, Trust
 from trackline.errors import RegistryError, RegistryUnreachable
 from trackline.redaction import redact
 from trackline.registry import bucket
@@ -16,11 +18,10 @@ from trackline.registry.store import (
     Store,
     connect,
     explaining,
-    find_trusted_key,
     find_uri,
     locked,
 )
-from trackline.registry.versions import Version, fetch, find_version, is_intact, resolve
+from trackline.registry.versions import EVIDENCE_TAG, fetch, find_version, is_intact, resolve
 
 
 def find_home() -> Path:
@@ -37,26 +38,43 @@ def locate(reference: str, settings: Registry | None = None, root: Path = Path()
     last time on this machine, which a line on stderr says.
     """
     settings = settings or Registry()
+    trust = signing.find_trust(settings.trust)
     if reference.startswith("s3://"):
-        return _locate_in_bucket(reference, find_trusted_key(settings))
+        return _locate_in_bucket(reference, trust)
     note = find_home() / "references" / artifacts.digest([find_uri(settings), reference])
     try:
         store, which = resolve(connect(settings, root, create=False), reference)
         version = find_version(store, which)
     except RegistryUnreachable as error:
-        return _recall(note, reference, error, find_trusted_key(settings))
+        return _recall(note, reference, error, trust)
     folder = find_home() / "models" / version.sha256
-    if not is_intact(folder / "model", version.sha256):
-        _fill(store, version, folder)
+    if not _holds(folder, version.sha256, trust):
+        with explaining(str(folder)), locked(folder.parent):
+            if not _holds(folder, version.sha256, trust):
+                fetch(store, version.version, folder)
     artifacts.write_json(note, {"is": f"version {version.version}", "sha256": version.sha256})
-    return _trust(folder / "model", store.trusted_key)
+    return _confirm(folder / "model", trust)
 
 
 def fetch_to_cache(store: Store, number: int, root: Path) -> Path:
-    """Fetch a version into the project's cache, again when it is there; return that folder."""
+    """Fetch a version into the project's cache, again when it is there; return that folder.
+
+    What is there already stays in place, as another process may be reading it.
+    """
     folder = find_cache(root, number)
-    with explaining(str(folder)), locked(folder.parent):
-        fetch(store, number, folder)
+    with (
+        explaining(str(folder)),
+        locked(folder.parent),
+        TemporaryDirectory(dir=folder.parent) as scratch,
+    ):
+        version = fetch(store, number, Path(scratch) / "version")
+        evidence = version.tags[EVIDENCE_TAG]
+        if not (
+            is_intact(folder / "model", version.sha256)
+            and is_intact(folder / "evaluation", evidence)
+        ):
+            with artifacts.replacing_folder(folder) as new:
+                shutil.copytree(Path(scratch) / "version", new, dirs_exist_ok=True)
     return folder
 
 
@@ -65,33 +83,33 @@ def find_cache(root: Path, number: int) -> Path:
     return root / "registry" / "cache" / str(number)
 
 
-def _locate_in_bucket(address: str, key: str | None) -> Path:
+def _locate_in_bucket(address: str, trust: Trust) -> Path:
     note = find_home() / "references" / artifacts.digest([address])
     try:
         sums = bucket.read_sums(address)
     except RegistryUnreachable as error:
-        return _recall(note, address, error, key)
+        return _recall(note, address, error, trust)
     sha256 = hashlib.sha256(sums).hexdigest()
     folder = find_home() / "models" / sha256
-    if not is_intact(folder / "model", sha256):
+    if not _holds(folder, sha256, trust):
         with locked(folder.parent):
             bucket.fetch(address, sums, folder / "model")
     artifacts.write_json(note, {"is": f"the package {sha256[:12]}", "sha256": sha256})
-    return _trust(folder / "model", key)
+    return _confirm(folder / "model", trust)
 
 
-def _trust(package: Path, key: str | None) -> Path:
-    signing.confirm(package, key)
+def _holds(folder: Path, sha256: str, trust: Trust) -> bool:
+    """Whether a package is there, with its signature where one will be asked for: it may have come later."""
+    signed = (folder / "model" / artifacts.SIGNATURE).exists() or trust == Trust()
+    return signed and is_intact(folder / "model", sha256)
+
+
+def _confirm(package: Path, trust: Trust) -> Path:
+    signing.confirm(package, trust)
     return package
 
 
-def _fill(store: Store, version: Version, folder: Path) -> None:
-    with explaining(str(folder)), locked(folder.parent):
-        if not is_intact(folder / "model", version.sha256):
-            fetch(store, version.version, folder)
-
-
-def _recall(note: Path, reference: str, error: RegistryError, key: str | None) -> Path:
+def _recall(note: Path, reference: str, error: RegistryError, trust: Trust) -> Path:
     """What a reference meant before the registry went away; raises the error when that is unknown."""
     if not note.is_file():
         raise error
@@ -103,4 +121,4 @@ def _recall(note: Path, reference: str, error: RegistryError, key: str | None) -
         redact(f"warning: {error}; {reference} is taken to be {known['is']} as before"),
         file=sys.stderr,
     )
-    return _trust(folder, key)
+    return _confirm(folder, trust)

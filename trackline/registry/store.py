@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from trackline.config import Registry
+from trackline import signing
+from trackline.config import Registry, Trust
 from trackline.errors import RegistryError, RegistryUnreachable, TracklineError
 from trackline.redaction import redact
 
@@ -57,7 +58,7 @@ class Store:
     name: str
     uri: str
     home: Path
-    trusted_key: str | None = None
+    trust: Trust
 
     def __str__(self) -> str:
         return redact(self.uri)
@@ -73,10 +74,10 @@ def connect(settings: Registry, root: Path = Path(), *, create: bool = True) -> 
 
     Raises RegistryError when it cannot be used.
     """
-    uri, key = find_uri(settings), find_trusted_key(settings)
+    uri, trust = find_uri(settings), signing.find_trust(settings.trust)
     with explaining(uri):
         if not uri.startswith(SQLITE):
-            return Store(_open(uri), settings.name, uri, root.resolve() / "registry", key)
+            return Store(_open(uri), settings.name, uri, root.resolve() / "registry", trust)
         file = (root / uri.removeprefix(SQLITE)).resolve()
         if not create and not file.exists():
             raise RegistryError(
@@ -85,19 +86,13 @@ def connect(settings: Registry, root: Path = Path(), *, create: bool = True) -> 
             )
         # Two processes that make the tables of a new file at the same time break it.
         with locked(file.parent):
-            return Store(
-                _open(f"{SQLITE}{file}"), settings.name, f"{SQLITE}{file}", file.parent, key
-            )
+            uri = f"{SQLITE}{file}"
+            return Store(_open(uri), settings.name, uri, file.parent, trust)
 
 
 def find_uri(settings: Registry) -> str:
     """Where the registry is; MLFLOW_TRACKING_URI wins over the parameters."""
     return os.environ.get("MLFLOW_TRACKING_URI") or settings.uri
-
-
-def find_trusted_key(settings: Registry) -> str | None:
-    """The public key that must have signed what is fetched; TRACKLINE_TRUSTED_KEY wins."""
-    return os.environ.get("TRACKLINE_TRUSTED_KEY") or settings.trusted_key
 
 
 def open_artifacts(store: Store, run_id: str) -> Any:

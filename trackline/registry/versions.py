@@ -76,6 +76,7 @@ def register(
             number = known.version
             _replace_evidence(store, known, evidence, tags, metrics)
             _sign(store, known.run_id, package)
+            _finish_run(store, known.run_id)
         store.client.set_registered_model_alias(store.name, CANDIDATE, str(number))
     return find_version(store, number)
 
@@ -151,7 +152,7 @@ def fetch(store: Store, reference: int | str, out: Path) -> Version:
     with explaining(store.uri), artifacts.replacing_folder(out) as new:
         _download(store, version.run_id, "model", new / "model")
         _confirm_content(new / "model", version.sha256, f"version {version.version}", store)
-        signing.confirm(new / "model", store.trusted_key)
+        signing.confirm(new / "model", store.trust)
         _download_evidence(store, version, new / "evaluation")
     return version
 
@@ -221,6 +222,12 @@ def _claim_run(store: Store, sha256: str) -> str:
     return str(made.info.run_id)
 
 
+def _finish_run(store: Store, run_id: str) -> None:
+    """End the run of a version, which a killed registration may have left open."""
+    if store.client.get_run(run_id).info.status == "RUNNING":
+        store.client.set_terminated(run_id)
+
+
 def _discard_run(store: Store, run_id: str) -> None:
     """Remove what a killed registration left; on a server `mlflow gc` frees the storage."""
     if store.embedded:
@@ -285,10 +292,10 @@ def _upload(store: Store, run_id: str, folder: Path, where: str) -> None:
 
 
 def _sign(store: Store, run_id: str, package: Path) -> None:
-    """Add the signature to an uploaded package, where TRACKLINE_SIGNING_KEY names a private key."""
+    """Add the signature to an uploaded package, where TRACKLINE_SIGNING_KEY asks for one."""
     if key := os.environ.get("TRACKLINE_SIGNING_KEY"):
         with TemporaryDirectory() as folder:
-            signing.sign(package, Path(key), Path(folder) / artifacts.SIGNATURE)
+            signing.sign(package, key, Path(folder) / artifacts.SIGNATURE)
             _upload(store, run_id, Path(folder), "model")
 
 
