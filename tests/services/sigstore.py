@@ -84,7 +84,9 @@ class Sigstore:
                 x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CODE_SIGNING]), critical=False
             )
             .add_extension(
-                x509.AuthorityKeyIdentifier.from_issuer_public_key(self.root.public_key()),
+                x509.AuthorityKeyIdentifier.from_issuer_public_key(
+                    self.authority.private.public_key()
+                ),
                 critical=False,
             )
             .add_extension(
@@ -198,7 +200,7 @@ def encode(content: bytes) -> str:
     return base64.b64encode(content).decode()
 
 
-def canonise(content: dict[str, Any]) -> bytes:
+def canonise(content: Any) -> bytes:
     return json.dumps(content, sort_keys=True, separators=(",", ":")).encode()
 
 
