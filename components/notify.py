@@ -1,7 +1,7 @@
 """Notify: tell people how a run of the pipeline ended.
 
 Reads the run's journal (a folder or s3://bucket/prefix); writes a summary in Markdown and, when the
-environment variable TRACKLINE_WEBHOOK holds an address, posts it there as a Slack-compatible payload.
+environment variable TRACKLINE_WEBHOOK holds an address, posts it there as Slack and Mattermost read it.
 A webhook that does not answer is reported and is no failure: the run's outcome is not its fault.
 
 exit codes: 0 told, 10 the journal cannot be read
@@ -20,15 +20,17 @@ from trackline.commandline import Parser, exit_code
 from trackline.errors import DataError
 
 LOG_LINES = 30
+POST_CHARACTERS = 3000  # what chats show of one message
+KILLED = "killed without a word: out of memory, a lost node, or its time was over"
 
 
 def notify(run: str, place: str | None, state: str, summary: Path, link: str = "") -> str:
     """Write the summary of a run and post it; returns the headline. `state` is the orchestrator's word."""
     entries = _read(place)
     headline = tell(run, entries, state)
-    artifacts.write_text(
-        summary, "\n".join([f"# {headline}", "", *_table(entries), *_failures(entries)])
-    )
+    where = [f"[the run's page]({link})"] * bool(link) + [f"journal: `{place}`"] * bool(place)
+    parts = [f"# {headline}", "", *_table(entries), *_failures(entries), *where, ""]
+    artifacts.write_text(summary, "\n".join(parts))
     if address := os.environ.get("TRACKLINE_WEBHOOK"):
         post(address, headline, entries, place, link)
     return headline
@@ -36,24 +38,37 @@ def notify(run: str, place: str | None, state: str, summary: Path, link: str = "
 
 def tell(run: str, entries: list[journal.Entry], state: str) -> str:
     """The outcome in one line."""
-    by_name = {entry["step"]: entry for entry in entries}
-    if failed := [entry for entry in entries if entry["state"] == "failed"]:
-        return f"{run}: {failed[-1]['step']} failed: {failed[-1]['error']}"
-    if "register" in by_name:
-        return f"{run}: registered {by_name['register'].get('told', 'a version')}"
-    if "reject" in by_name:
+    told = {entry["step"]: entry.get("told") for entry in entries}
+    if failed := find_failed(entries):
+        return f"{run}: {failed[-1]['step']} failed: {explain(failed[-1])}"
+    if "register" in told:
+        return f"{run}: registered {told['register']}"
+    if "reject" in told:
         return f"{run}: rejected by the gates, nothing registered"
     return f"{run}: {state.lower()}, {len(entries)} steps ran"
+
+
+def find_failed(entries: list[journal.Entry]) -> list[journal.Entry]:
+    """The entries of steps that failed, or were killed before they could say so."""
+    return [entry for entry in entries if entry["state"] != "succeeded"]
+
+
+def explain(entry: journal.Entry) -> str:
+    """Why a step failed."""
+    return str(entry.get("error") or KILLED)
 
 
 def post(
     address: str, headline: str, entries: list[journal.Entry], place: str | None, link: str
 ) -> None:
-    """Post a payload that Slack, Mattermost and Teams' workflows read; says so when it cannot."""
-    failed = [entry for entry in entries if entry["state"] == "failed"]
-    details = [f"```{chr(10).join(failed[-1].get('log', [])[-LOG_LINES:])}```"] if failed else []
-    details += [f"journal: {place}"] * bool(place) + [link] * bool(link)
-    text = "\n".join([headline, *details])
+    """Post a payload that Slack and Mattermost read; says so when it cannot."""
+    told = [
+        str(e["told"]) for e in entries if e["step"] in ("evaluate", "reject") and e.get("told")
+    ]
+    logs = ["\n".join(entry.get("log", [])[-LOG_LINES:]) for entry in find_failed(entries)[-1:]]
+    quoted = [f"```\n{_quote(text[-POST_CHARACTERS:])}\n```" for text in (*told, *logs) if text]
+    where = [f"journal: {place}"] * bool(place) + [link] * bool(link)
+    text = "\n".join([_quote(headline), *quoted, *where])
     body = {"text": text, "steps": {entry["step"]: entry["state"] for entry in entries}}
     request = urllib.request.Request(
         address, json.dumps(body).encode(), {"Content-Type": "application/json"}
@@ -67,6 +82,13 @@ def post(
         )
 
 
+def _quote(text: str) -> str:
+    """Escape what a chat would take for markup of its own."""
+    for character, written in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ("```", "'''")):
+        text = text.replace(character, written)
+    return text
+
+
 def _read(place: str | None) -> list[journal.Entry]:
     try:
         return journal.read(place) if place else []
@@ -76,16 +98,23 @@ def _read(place: str | None) -> list[journal.Entry]:
 
 
 def _table(entries: list[journal.Entry]) -> list[str]:
-    rows = [f"| {e['step']} | {e['state']} | {e['seconds']:.1f} |" for e in entries]
-    return ["| step | state | seconds |", "|---|---|---:|", *rows, ""]
+    rows = [
+        f"| {e['step']} | {e['state']} | {e.get('seconds', 0):.1f} | {e.get('tries', 1)} "
+        f"| {_cell(e.get('told') or '')} |"
+        for e in entries
+    ]
+    return ["| step | state | seconds | tries | told |", "|---|---|---:|---:|---|", *rows, ""]
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", "<br>")
 
 
 def _failures(entries: list[journal.Entry]) -> list[str]:
     lines: list[str] = []
-    for entry in entries:
-        if entry["state"] == "failed":
-            log = entry.get("log", [])[-LOG_LINES:]
-            lines += [f"## {entry['step']}", "", entry["error"], "", "```", *log, "```", ""]
+    for entry in find_failed(entries):
+        log = entry.get("log", [])[-LOG_LINES:]
+        lines += [f"## {entry['step']}", "", explain(entry), "", "```", *log, "```", ""]
     return lines
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from pipelines.environment import Environment
 from pipelines.package import name_version
-from trackline.errors import TracklineError
+from trackline.errors import ConfigError, TracklineError
 
 PAGE = 100
 
@@ -44,9 +44,7 @@ def connect(environment: Environment) -> Any:
     host = os.environ.get("KF_PIPELINES_ENDPOINT") or environment.endpoint or None
     token, cookies = (os.environ.get(f"KF_PIPELINES_{name}") for name in ("TOKEN", "COOKIES"))
     if host:
-        _probe(
-            host, token or (Path(file).read_text().strip() if file else None), cookies, environment
-        )
+        _probe(host, token or _read_token(file), cookies, environment)
     with explaining(), warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # kfp greets everyone with one
         return kfp.Client(
@@ -56,6 +54,16 @@ def connect(environment: Environment) -> Any:
             cookies=cookies,
             ssl_ca_cert=environment.ca_file,
         )
+
+
+def _read_token(file: str | None) -> str | None:
+    try:
+        return Path(file).read_text(encoding="utf-8").strip() if file else None
+    except OSError as error:
+        raise ConfigError(
+            f"token_file is {file}, which cannot be read ({error.strerror}); outside of the cluster set "
+            "KF_PIPELINES_TOKEN, or null for none"
+        ) from None
 
 
 def _probe(host: str, token: str | None, cookies: str | None, environment: Environment) -> None:

@@ -42,15 +42,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _add_inputs(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("--params", type=Path, default=Path("params.yaml"), help="configuration")
-    add("-S", "--set", action="append", default=[], metavar="NAME=VALUE", help="change a parameter")
+    add("--params", type=Path, default=Path("params.yaml"), metavar="FILE", help="configuration")
+    add("-S", "--set", action="append", default=[], metavar="NAME=VALUE",
+        help="change a parameter for this run: -S train.epochs=30")  # fmt: skip
     add("--on-drift", action="store_true", help="train only when drift says that the data moved")
-    add("--data-rev", help="git revision, or hash in data.dvc (default: today's data.dvc)")
+    add("--data-rev", metavar="REVISION", help="git revision or hash (default: today's data.dvc)")
 
 
 def _add_environment(parser: argparse.ArgumentParser, required: bool) -> None:
     parser.add_argument(
-        "-e", "--environment", type=Path, required=required, metavar="FILE", help="the cluster"
+        "-e",
+        "--environment",
+        type=Path,
+        required=required,
+        metavar="FILE",
+        help="the cluster, as pipelines/environments/example.yaml describes one",
     )
 
 
@@ -58,22 +64,33 @@ def _add_compile(parser: argparse.ArgumentParser) -> None:
     parser.description = (
         "Compile the graph for an environment, hold it to the rules, and write the package.\n"
         "Refused are: an image that is not named by digest, a GPU count without a type, a value\n"
-        "that looks secret, a step that would install packages, storage that ends with a pod.\n"
+        "that looks secret, a step that would install packages, storage that ends with a pod, a file\n"
+        "of this machine that no pod sees.\n"
         "The same inputs give the same bytes; the version's name is their digest."
     )
     _add_environment(parser, required=True)
     _add_inputs(parser)
-    parser.add_argument("-o", "--out", type=Path, default=Path("artifacts/pipeline.yaml"))
+    add = parser.add_argument
+    add("-o", "--out", type=Path, default=Path("artifacts/pipeline.yaml"), help="file to write")
+    add("--dry-run", action="store_true", help="check, say what would change, write nothing")
     parser.set_defaults(command=_compile)
 
 
 def _compile(given: argparse.Namespace) -> None:
     from pipelines import inputs, package
     from pipelines.environment import load
+    from trackline import artifacts
 
     collected = inputs.collect(given.params, given.set, given.data_rev, given.on_drift)
-    out = package.compile_package(load(given.environment), collected, given.out)
-    print(f"wrote {out}, version {package.name_version(out)}, data {collected.data_rev}")
+    with _compiled(load(given.environment), collected) as compiled:
+        content = compiled.read_bytes()
+        same = given.out.is_file() and given.out.read_bytes() == content
+        if not given.dry_run:
+            artifacts.write_text(given.out, content.decode())
+        done = "unchanged" if same else "would write" if given.dry_run else "wrote"
+        print(
+            f"{done} {given.out}, version {package.name_version(compiled)}, data {collected.data_rev}"
+        )
 
 
 def _add_run(parser: argparse.ArgumentParser) -> None:
@@ -81,6 +98,9 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
         "Run the pipeline. On a cluster: compile, upload the version if it is new, start a run.\n"
         "With --local: here, in subprocesses or containers, on the footage of data.dvc; results go\n"
         "below artifacts/kubeflow/, what passes the gates into the project's registry.\n\n"
+        "  trackline pipeline run --local -S train.epochs=1      one epoch, to see it work\n"
+        "  trackline pipeline run --local --containers           in containers; `make image` first\n"
+        "  trackline pipeline run -e mine.yaml --dry-run         what a cluster would be asked\n\n"
         "exit codes   0 registered or started   2 rejected by the gates   1 a step failed"
     )
     _add_environment(parser, required=False)
@@ -147,9 +167,9 @@ def _run_here(given: argparse.Namespace) -> None:
     collected = inputs.collect(given.params, given.set, given.data_rev, given.on_drift)
     image = given.image if given.containers else None
     if given.dry_run:
-        print(
-            f"would run {'containers of ' + image if image else 'subprocesses'} on data {collected.data_rev}"
-        )
+        print(f"would run   {'containers of ' + image if image else 'subprocesses'}")
+        print(f"data        {collected.data_rev}")
+        print(f"results     {local.ROOT}, registry {collected.params.registry.uri}")
         return
     outcome = local.run(collected, local.find_remote(), image=image, reuse=given.reuse)
     print_entries(outcome.entries)
@@ -169,7 +189,9 @@ def _add_schedule(parser: argparse.ArgumentParser) -> None:
         "A schedule holds the compiled package of its day: apply again after a release or a promotion.\n"
         "Schedules that others made are left alone."
     )
-    apply.add_argument("file", type=Path, help="the schedules")
+    apply.add_argument(
+        "file", type=Path, help="the schedules, like pipelines/environments/schedules.yaml"
+    )
     _add_environment(apply, required=True)
     apply.add_argument("--params", type=Path, default=Path("params.yaml"), help="configuration")
     apply.add_argument(
@@ -204,6 +226,8 @@ def _apply(given: argparse.Namespace) -> None:
         print(
             f"{'would ' if given.dry_run else ''}{change.action:<8} {change.name:<20} {change.why}"
         )
+    if not plan:
+        print("nothing to do: the file names no schedule, and the server has none of ours")
 
 
 def _list_schedules(given: argparse.Namespace) -> None:
@@ -213,11 +237,15 @@ def _list_schedules(given: argparse.Namespace) -> None:
     environment = load(given.environment)
     client = cluster.connect(environment)
     with cluster.explaining():
-        for run in schedules.list_kept(client, environment):
-            cron = run.trigger.cron_schedule.cron
-            print(
-                f"{run.display_name:<20} {cron:<20} {run.status.lower():<9} {run.recurring_run_id}"
-            )
+        kept = list(schedules.list_kept(client, environment))
+    for run in kept:
+        cron = run.trigger.cron_schedule.cron
+        print(
+            f"{run.display_name:<20} {run.status.lower():<9} {run.recurring_run_id}  {cron}, "
+            f"{schedules.explain_cron(cron)}"
+        )
+    if not kept:
+        print(f"no schedule of ours in experiment {environment.experiment}")
 
 
 def _add_status(parser: argparse.ArgumentParser) -> None:
@@ -248,9 +276,11 @@ def _print_status(given: argparse.Namespace) -> None:
 
 def _add_logs(parser: argparse.ArgumentParser) -> None:
     parser.description = (
-        "Print a run's journal: its steps, their seconds, and for a failed one the error and the\n"
-        "last lines it printed. The journal lives where the environment's `journal` says, and stays\n"
-        "when the pods are gone. Without a run's name: the newest one."
+        "Print a run's journal: its steps, their seconds, what each told, and of one that failed, was\n"
+        "killed or still runs the last lines it printed (half a minute old at most). The journal lives\n"
+        "where the environment's `journal` says, and stays when the pods are gone; to read s3:// set\n"
+        "AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and perhaps AWS_ENDPOINT_URL.\n"
+        "Without a run's name: the newest one."
     )
     _add_environment(parser, required=False)
     parser.add_argument("--local", action="store_true", help="a run of this machine")
@@ -283,5 +313,7 @@ def _find_root(given: argparse.Namespace) -> str:
 def print_entries(entries: Any) -> None:
     """A line for each step."""
     for entry in entries:
-        line = f"{entry['step']:<10}{entry['state']:<11}{entry['seconds']:>8.1f} s"
-        print(line, entry.get("error", ""))
+        seconds = f"{entry['seconds']:>8.1f} s" if "seconds" in entry else " " * 10
+        tries = f"  try {entry['tries']}" if entry["tries"] > 1 else ""
+        said = entry.get("error") or str(entry.get("told") or "").split("\n")[0]
+        print(f"{entry['step']:<10}{entry['state']:<11}{seconds}{tries}  {said}".rstrip())

@@ -94,6 +94,12 @@ class Settings:
                     f"{name} is {value!r}; Kubernetes writes quantities like '2', '500m' or '16Gi'"
                 )
 
+    @property
+    def threads(self) -> int:
+        """How many threads each process may use: a pod sees its node's cores, not its own share."""
+        cores = float(self.cpu[:-1]) / 1000 if self.cpu.endswith("m") else float(self.cpu)
+        return max(1, int(cores) // (self.gpus.count if self.gpus else 1))
+
 
 @dataclass(frozen=True)
 class Training:
@@ -126,6 +132,8 @@ class Environment:
     token_file: str | None = None
     ca_file: str | None = None
     volume: str | None = None
+    checkpoints: str | None = None
+    ui: str = ""
     secrets: tuple[Secret, ...] = ()
     variables: dict[str, str] = field(default_factory=dict)
     image_pull_secrets: tuple[str, ...] = ()
@@ -196,6 +204,12 @@ def _check_steps(environment: Environment) -> None:
     for name, where in named:
         if name not in STEPS:
             raise ConfigError(f"{where} names {name!r}; the steps are {', '.join(STEPS)}")
+    for name, settings in environment.steps.items():
+        if settings.timeout_minutes > environment.deadline_hours * 60:
+            raise ConfigError(
+                f"steps.{name}.timeout_minutes is {settings.timeout_minutes}, and deadline_hours ends the "
+                f"whole run after {environment.deadline_hours}; raise deadline_hours"
+            )
 
 
 def _check_secrets(environment: Environment) -> None:
@@ -214,8 +228,8 @@ def _check_secrets(environment: Environment) -> None:
 
 
 def _check_storage(environment: Environment) -> None:
-    for name in ("journal", "remote"):
-        place = getattr(environment, name)
+    for name in ("journal", "remote", "checkpoints"):
+        place = getattr(environment, name) or "none://"
         local = "://" not in place
         if local and not (environment.volume and place.startswith(f"{MOUNT}/")):
             raise ConfigError(

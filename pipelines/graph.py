@@ -176,6 +176,7 @@ def _place(task: Any, environment: Environment, step: str) -> None:
         )
     elif settings.gpus and step == "train":
         task.set_env_variable("TRACKLINE_PROCESSES", str(settings.gpus.count))
+    task.set_env_variable("OMP_NUM_THREADS", str(settings.threads))
     task.set_display_name(step)
     task.set_caching_options(settings.cache)
     task.set_cpu_request(settings.cpu).set_cpu_limit(settings.cpu)
@@ -205,10 +206,12 @@ def _give_storage(task: Any, environment: Environment) -> None:
     }
     if environment.volume:
         kubernetes.mount_pvc(task, environment.volume, MOUNT)
-        variables |= {
-            "TRACKLINE_DATA": f"{MOUNT}/data",
-            "TRACKLINE_CHECKPOINTS": f"{MOUNT}/checkpoints",
-        }
+        variables["TRACKLINE_DATA"] = f"{MOUNT}/data"
+        variables["TRACKLINE_CHECKPOINTS"] = f"{MOUNT}/checkpoints"
+    if environment.checkpoints:
+        variables["TRACKLINE_CHECKPOINTS"] = environment.checkpoints
+    if environment.ui:
+        variables["TRACKLINE_UI"] = environment.ui
     for name, value in variables.items():
         task.set_env_variable(name, value)
 

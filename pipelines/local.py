@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
+from components.notify import explain, find_failed
 from pipelines import containers
 from pipelines.environment import STEPS, Environment, Settings
 from pipelines.graph import Inputs
@@ -40,9 +41,9 @@ class Outcome:
 
     def check(self) -> None:
         """Raise GateRefused for a rejected candidate, TracklineError for a failed or unfinished run."""
-        if failed := [e for e in self.entries if e["state"] == "failed"]:
+        if failed := find_failed(list(self.entries)):
             raise TracklineError(
-                f"{failed[-1]['step']} failed: {failed[-1]['error']}; all it printed: "
+                f"{failed[-1]['step']} failed: {explain(failed[-1])}; the last lines it printed: "
                 f"trackline pipeline logs --local {self.run}"
             )
         if "reject" in self.steps:
@@ -75,7 +76,7 @@ def run(
     name = datetime.now(UTC).strftime("%Y%m%d-%H%M%S-%f")[:-3]
     (folder := root / name).mkdir(parents=True)
     environment = _describe(root, remote, image or f"python-{_hash_code()}")
-    graph = build(environment, _with_absolute_registry(inputs))
+    graph = build(environment, _with_absolute_paths(inputs))
     with warnings.catch_warnings(), _variables(name, root) as variables:
         warnings.simplefilter(
             "ignore"
@@ -150,11 +151,16 @@ def _hash_code() -> str:
     return artifacts.digest({str(f.relative_to(project)): artifacts.sha256(f) for f in files})[:12]
 
 
-def _with_absolute_registry(inputs: Inputs) -> Inputs:
-    """The project's own registry, named so that a step finds it from its scratch folder."""
+def _with_absolute_paths(inputs: Inputs) -> Inputs:
+    """The project's own registry and weights, named so that a step finds them from its scratch folder."""
     params, prefix = inputs.params, "sqlite:///"
-    if params.registry.uri.startswith(prefix):
-        file = Path(params.registry.uri.removeprefix(prefix)).resolve()
-        registry = dataclasses.replace(params.registry, uri=f"{prefix}{file}")
-        inputs = dataclasses.replace(inputs, params=dataclasses.replace(params, registry=registry))
-    return inputs
+    uri, weights = params.registry.uri, params.model.pretrained
+    if uri.startswith(prefix):
+        uri = f"{prefix}{Path(uri.removeprefix(prefix)).resolve()}"
+    if weights and Path(weights).exists():
+        weights = str(Path(weights).resolve())
+    registry = dataclasses.replace(params.registry, uri=uri)
+    model = dataclasses.replace(params.model, pretrained=weights)
+    return dataclasses.replace(
+        inputs, params=dataclasses.replace(params, registry=registry, model=model)
+    )

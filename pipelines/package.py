@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from pipelines.environment import SECRET_VALUE, UNCACHED, Environment
+from pipelines.environment import MOUNT, SECRET_VALUE, UNCACHED, Environment
 from pipelines.graph import Inputs, build
 from trackline import artifacts
 from trackline.errors import ConfigError
@@ -20,6 +20,7 @@ def compile_package(environment: Environment, inputs: Inputs, out: Path) -> Path
     """Compile and check the pipeline; the same environment and inputs give the same bytes."""
     from kfp import compiler
 
+    check_inputs(environment, inputs)
     with artifacts.replacing(out) as temporary, warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         compiler.Compiler().compile(build(environment, inputs), str(temporary))
@@ -36,6 +37,22 @@ def read_documents(text: str) -> tuple[dict[str, Any], dict[str, Any]]:
 def name_version(package: Path) -> str:
     """A version's name: the digest of its content, so that nothing is uploaded twice."""
     return f"sha256-{hashlib.sha256(package.read_bytes()).hexdigest()[:12]}"
+
+
+def check_inputs(environment: Environment, inputs: Inputs) -> None:
+    """Refuse parameters that name files of this machine, which no pod sees; raises ConfigError."""
+    uri, weights = inputs.params.registry.uri, inputs.params.model.pretrained
+    given = {*environment.variables, *(key for one in environment.secrets for key in one.keys)}
+    if uri.startswith("sqlite:") and "MLFLOW_TRACKING_URI" not in given:
+        raise ConfigError(
+            f"registry.uri is {uri}, a file of this machine, and a model registered there would end with the "
+            "pod; set variables.MLFLOW_TRACKING_URI to the address of an MLflow server"
+        )
+    if weights and Path(weights).exists() and not weights.startswith(f"{MOUNT}/"):
+        raise ConfigError(
+            f"model.pretrained is {weights}, a file of this machine, which no pod sees; put it on the volume "
+            f"and name it there, {MOUNT}/…"
+        )
 
 
 def check(text: str, environment: Environment) -> None:

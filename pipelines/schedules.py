@@ -7,7 +7,6 @@ and the end of the old. Only schedules that carry our mark are ever touched.
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,7 +21,12 @@ from trackline.records import Range
 
 MARK = "kept by trackline "
 FIELDS = ("second", "minute", "hour", "day of month", "month", "day of week")
-LIMITS = ((0, 59), (0, 59), (0, 23), (1, 31), (1, 12), (0, 7))
+LIMITS = ((0, 59), (0, 59), (0, 23), (1, 31), (1, 12), (0, 6))
+NAMES = (
+    (), (), (), (),
+    ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC"),
+    ("SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT"),
+)  # fmt: skip
 Action = Literal["create", "replace", "pause", "resume", "delete", "keep"]
 
 
@@ -74,13 +78,32 @@ def check_cron(text: str) -> None:
         raise ConfigError(
             f"cron is {text!r}; Kubeflow wants six fields, {', '.join(FIELDS)}, in UTC{also}"
         )
-    for part, name, (low, high) in zip(parts, FIELDS, LIMITS, strict=True):
-        numbers = [int(n) for n in re.findall(r"(?<![/\d])\d+", part)]
-        shape = re.fullmatch(r"[\d*/,?A-Za-z-]+", part)
-        if not shape or any(not low <= n <= high for n in numbers):
+    for part, name, (low, high), words in zip(parts, FIELDS, LIMITS, NAMES, strict=True):
+        if not all(_is_range(one, low, high, words) for one in part.split(",")):
+            named = f" or {words[0]} to {words[-1]}" if words else ""
             raise ConfigError(
-                f"cron is {text!r}; its {name} is {part!r} and must lie in {low} to {high}"
+                f"cron is {text!r}; its {name} is {part!r} and must be *, a value from {low} to "
+                f"{high}{named}, a range like 1-5, a step like */15, or several of these with commas"
             )
+
+
+def _is_range(text: str, low: int, high: int, words: tuple[str, ...]) -> bool:
+    """Whether a text is *, ?, a value or a range, perhaps with a step."""
+    span, _, step = text.partition("/")
+    ends = [end.upper() for end in span.split("-")]
+    numbers = [
+        words.index(e) + low if e in words else int(e) for e in ends if e in words or e.isdigit()
+    ]
+    good = span in ("*", "?") or (len(numbers) == len(ends) <= 2 and numbers == sorted(numbers))
+    stepped = text == span or (step.isdigit() and int(step) > 0)
+    return good and stepped and all(low <= n <= high for n in numbers)
+
+
+def explain_cron(text: str) -> str:
+    """A cron expression in words."""
+    named = zip(FIELDS, text.split(), strict=True)
+    said = [f"{name} {part}" for name, part in reversed(list(named)) if part not in ("*", "?")]
+    return f"at {', '.join(said) or 'every second'} (UTC)"
 
 
 def plan(
@@ -131,7 +154,9 @@ def _compare(
 ) -> Change:
     old = tuple(run.recurring_run_id for run in found)
     if not found:
-        return Change("create", name, wanted.cron, wanted, version)
+        return Change(
+            "create", name, f"{wanted.cron}, {explain_cron(wanted.cron)}", wanted, version
+        )
     if len(found) > 1 or found[0].description != describe(wanted, version, environment):
         return Change(
             "replace", name, f"{wanted.cron}, version {version.name}", wanted, version, old

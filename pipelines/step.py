@@ -7,40 +7,36 @@ TRACKLINE_RUN          the run, which names the journal and the checkpoint
 TRACKLINE_JOURNAL      folder or s3://bucket/prefix for the journals of all runs
 TRACKLINE_REMOTE       the DVC remote that holds the footage
 TRACKLINE_DATA         folder for footage, shared or not
-TRACKLINE_CHECKPOINTS  folder for checkpoints, shared so that a retried training goes on
+TRACKLINE_CHECKPOINTS  shared folder or s3://bucket/prefix for checkpoints, so that a retried training goes on
+TRACKLINE_UI           address of Kubeflow's pages, for links to the run
 """
 
 from __future__ import annotations
 
-import logging
 import os
-import sys
 import tempfile
-import threading
-import time
-import traceback
-from collections import deque
 from collections.abc import Iterator, Mapping
-from contextlib import chdir, contextmanager, suppress
-from datetime import UTC, datetime
+from contextlib import chdir, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from trackline import artifacts, champion, config, journal, records
+from pipelines.recorder import recorded
+from trackline import artifacts, champion, config, records
 from trackline.data import table
-from trackline.errors import ConfigError, TracklineError
+from trackline.errors import ConfigError
 
 if TYPE_CHECKING:
     from kfp.dsl import Artifact
 
 Section = Mapping[str, Any]
-TAIL_LINES = 200
 
 
 class Step:
     """A step at work, as a context: `data`, `params`, `params_file` and `pin` are there on entry.
+
+    What it sets as `told` stands in the journal and in the summary of the run.
 
     The working folder is a scratch folder that holds params.yaml, champion.json and data.dvc, so that
     a path no one set is no path of the image.
@@ -50,7 +46,7 @@ class Step:
         self, name: str, data_rev: str = "", pin: Section | None = None, **sections: Section
     ) -> None:
         self.name, self.data_rev, self._pin, self._sections = name, data_rev, pin, sections
-        self.run = find_run()
+        self.run, self.told = find_run(), ""
 
     def __enter__(self) -> Step:
         self._left = self._surround()
@@ -65,10 +61,11 @@ class Step:
         with (
             tempfile.TemporaryDirectory(prefix="trackline-") as scratch,
             chdir(scratch),
-            _journalled(self.run, self.name),
+            recorded(find_journal(self.run), self.name) as entry,
         ):
             self._prepare(Path(scratch))
             yield
+            entry["told"] = self.told
 
     def _prepare(self, scratch: Path) -> None:
         from components.fetch import fetch
@@ -93,10 +90,10 @@ class Step:
         return folder / "annotations.parquet"
 
     @property
-    def checkpoint(self) -> Path:
-        """Where this run's training keeps its state, the same for every try of it."""
-        root = os.environ.get("TRACKLINE_CHECKPOINTS")
-        return Path(root) / self.run / "checkpoint.safetensors" if root else Path("checkpoint")
+    def checkpoint(self) -> str:
+        """Where this run's training keeps its state, the same for every try of it: a file or s3://."""
+        root = os.environ.get("TRACKLINE_CHECKPOINTS") or self.params_file.parent / "checkpoints"
+        return f"{root}/{self.run}/checkpoint.safetensors"
 
 
 def _restore_whole_numbers(value: Any) -> Any:
@@ -120,6 +117,12 @@ def find_run() -> str:
     return os.environ.get("TRACKLINE_RUN", "run")
 
 
+def find_page(run: str) -> str:
+    """The address of a run's page; empty where Kubeflow's pages have no address."""
+    ui = os.environ.get("TRACKLINE_UI", "")
+    return f"{ui.rstrip('/')}/#/runs/details/{run}" if ui else ""
+
+
 def find_data_root() -> Path:
     """Where footage goes: the shared folder, or this machine's own."""
     return Path(os.environ.get("TRACKLINE_DATA") or Path(tempfile.gettempdir()) / "trackline-data")
@@ -129,62 +132,3 @@ def find_journal(run: str) -> str | None:
     """The journal of a run; None where none is kept."""
     root = os.environ.get("TRACKLINE_JOURNAL")
     return f"{root.rstrip('/')}/{run}" if root else None
-
-
-@contextmanager
-def _journalled(run: str, name: str) -> Iterator[None]:
-    """Keep in the journal that a step ran, and how it ended."""
-    logging.getLogger().setLevel(logging.WARNING)  # kfp turns every library's chatter on
-    started, clock = datetime.now(UTC).isoformat(timespec="milliseconds"), time.perf_counter()
-    entry: journal.Entry = {"step": name, "state": "succeeded", "started": started}
-    lines: deque[str] = deque(maxlen=TAIL_LINES)
-    try:
-        with _remembering(lines):
-            yield
-    except BaseException as error:
-        expected = isinstance(error, TracklineError)
-        trace = [] if expected else "".join(traceback.format_exception(error)).splitlines()
-        entry |= {"state": "failed", "error": str(error) or type(error).__name__}
-        entry |= {"exit_code": getattr(error, "exit_code", 1), "log": [*lines, *trace]}
-        raise
-    finally:
-        entry["seconds"] = round(time.perf_counter() - clock, 3)
-        if place := find_journal(run):
-            journal.write(place, entry)
-
-
-@contextmanager
-def _remembering(lines: deque[str]) -> Iterator[None]:
-    """Put the last lines that this process and its children print into `lines`, printing them still."""
-    kept = [os.dup(1), os.dup(2)]
-    reading, writing = os.pipe()
-    copier = threading.Thread(target=_copy, args=(reading, kept[0], lines), daemon=True)
-    _redirect(writing, writing)
-    os.close(writing)
-    copier.start()
-    try:
-        yield
-    finally:
-        _redirect(*kept)
-        copier.join(timeout=5)  # a child that lives on keeps the pipe open
-        for handle in kept:
-            os.close(handle)
-
-
-def _redirect(out: int, err: int) -> None:
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os.dup2(out, 1)
-    os.dup2(err, 2)
-
-
-def _copy(source: int, target: int, lines: deque[str]) -> None:
-    with os.fdopen(source, "rb", buffering=0) as stream:
-        rest = b""
-        while chunk := stream.read(65536):
-            with suppress(OSError):
-                os.write(target, chunk)
-            *whole, rest = (rest + chunk).split(b"\n")
-            lines.extend(line.decode(errors="replace") for line in whole)
-        if rest:
-            lines.append(rest.decode(errors="replace"))

@@ -14,10 +14,9 @@ def fetch(data_rev: str, footage: dsl.Output[dsl.Dataset]):
     from pipelines.step import Step
 
     with Step("fetch", data_rev) as step:
-        footage.metadata |= {
-            "dvc_md5": data_rev,
-            "files": sum(p.is_file() for p in step.data.rglob("*")),
-        }
+        files = sum(path.is_file() for path in step.data.rglob("*"))
+        footage.metadata |= {"dvc_md5": data_rev, "files": files}
+        step.told = f"data {data_rev}, {files} files"
 
 
 def index(data_rev: str, data: dict, annotations: dsl.Output[dsl.Dataset]):
@@ -27,7 +26,7 @@ def index(data_rev: str, data: dict, annotations: dsl.Output[dsl.Dataset]):
     from pipelines.step import Step
 
     with Step("index", data_rev, data=data) as step:
-        print(index(step.data, Path(annotations.path)))
+        step.told = str(index(step.data, Path(annotations.path), step.params.data))
         annotations.metadata["dvc_md5"] = data_rev
 
 
@@ -80,6 +79,7 @@ def drift(
             step.lay_table(annotations, quarantine), step.data, reference, step.params.drift, *files
         )
         display.show_numbers(drifted)
+        step.told = compared.verdict
     return compared.verdict
 
 
@@ -130,7 +130,7 @@ def evaluate(
     with Step("evaluate", data_rev, data=data, track=track, evaluate=evaluate) as step:
         inputs = Inputs(Path(trained.path), step.lay_table(annotations, quarantine))
         outputs = Outputs(Path(evaluation.path), Path(predictions.path), Path(plots.path))
-        print(describe(run(step.params, inputs, outputs)))
+        step.told = describe(run(step.params, inputs, outputs))
         display.show_numbers(evaluation)
         display.show_classes(outputs.predictions, step.params.data.classes, classes)
 
@@ -179,6 +179,7 @@ def gate(
             component.Outputs(Path(verdict.path), Path(report.path), Path(gates.path)),
         )
         print(component.describe(judged))
+        step.told = f"{judged['verdict']} ({judged['comparison']})"
     return (judged["passed"],)
 
 
@@ -212,6 +213,7 @@ def register(
         )
         found = component.register(step.params, inputs, Path(version.path))
         print(component.describe(found, inputs.report))
+        step.told = f"{found['name']} version {found['version']}, {found['alias']}"
         version.metadata |= {key: str(value) for key, value in found.items()}
 
 
@@ -221,17 +223,17 @@ def reject(verdict: dsl.Input[dsl.Artifact], rejection: dsl.Output[dsl.Artifact]
     from components import reject as component
     from pipelines.step import Step
 
-    with Step("reject"):
+    with Step("reject") as step:
         found = component.reject(Path(verdict.path), Path(rejection.path))
-        print(component.describe(found))
+        step.told = component.describe(found)
         rejection.metadata["failed"] = ", ".join(check["name"] for check in found["failed"])
 
 
 def rest(verdict: str):
     from pipelines.step import Step
 
-    with Step("rest"):
-        print(f"the data's verdict is {verdict!r}: nothing is trained")
+    with Step("rest") as step:
+        step.told = f"the data's verdict is {verdict!r}: nothing is trained"
 
 
 def notify(status: dsl.PipelineTaskFinalStatus, summary: dsl.Output[dsl.Markdown]):
@@ -239,8 +241,8 @@ def notify(status: dsl.PipelineTaskFinalStatus, summary: dsl.Output[dsl.Markdown
 
     from components.notify import notify
     from pipelines import trainjob
-    from pipelines.step import find_journal, find_run
+    from pipelines.step import find_journal, find_page, find_run
 
     run = find_run()
     trainjob.sweep(run)
-    print(notify(run, find_journal(run), status.state, Path(summary.path)))
+    print(notify(run, find_journal(run), status.state, Path(summary.path), find_page(run)))

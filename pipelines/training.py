@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from pipelines import trainjob
+from pipelines.checkpoints import kept
 from pipelines.environment import MOUNT
 from pipelines.launch import torchrun
 from pipelines.step import Step
@@ -22,10 +23,11 @@ def run_training(
         "--model": Path(model),
         "--metrics": Path(metrics),
         "--curves": Path(curves) / "train.csv",
-        "--checkpoint": step.checkpoint,
     }
     if environment := trainjob.read_environment():
         trainjob.train(step.run, environment, Path(MOUNT), files)
         return
-    arguments = [str(part) for pair in files.items() for part in pair]
-    torchrun("components.train", arguments, os.environ.get("TRACKLINE_PROCESSES", "1"))
+    with kept(step.checkpoint, step.params_file.parent) as checkpoint:
+        arguments = [str(part) for pair in files.items() for part in pair]
+        arguments += ["--checkpoint", str(checkpoint)]
+        torchrun("components.train", arguments, os.environ.get("TRACKLINE_PROCESSES", "1"))

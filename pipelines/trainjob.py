@@ -20,6 +20,7 @@ from trackline.data.table import QUARANTINE
 from trackline.errors import TracklineError
 
 GONE_SECONDS = 300
+PATIENCE_SECONDS = 120  # a job goes on while the API server is away for so long
 FINAL = ("Complete", "Failed")
 
 
@@ -133,7 +134,7 @@ class Job:
     def _get(self) -> Any:
         try:
             return self.client.get_job(self.name)
-        except RuntimeError as error:
+        except (RuntimeError, TimeoutError) as error:
             if getattr(error.__cause__, "status", None) == 404:
                 return None
             raise TracklineError(
@@ -143,8 +144,15 @@ class Job:
 
     def _follow(self) -> str:
         """Print what the first node prints until the job is at its end; returns that end."""
+        seen = time.monotonic()
         while True:
-            state = self.find_state()
+            try:
+                state, seen = self.find_state(), time.monotonic()
+            except TracklineError:
+                if time.monotonic() - seen > PATIENCE_SECONDS:
+                    raise
+                time.sleep(self.poll_seconds)
+                continue
             if state is None:
                 raise TracklineError(
                     f"TrainJob {self.name} was deleted while it ran; start the run again"
@@ -159,7 +167,7 @@ class Job:
         pod = next((s for s in self._get_steps() if s.name == "node-0" and s.pod_name), None)
         if pod is None:
             return
-        with suppress(RuntimeError):  # the pod went away between the two questions
+        with suppress(RuntimeError, TimeoutError):  # the pod went away between the two questions
             lines = "".join(
                 f"{line}\n" for line in self.client.get_job_logs(self.name)
             ).splitlines()
@@ -185,8 +193,10 @@ class Job:
         resources: dict[str, Any] = {"cpu": settings.cpu, "memory": settings.memory}
         if settings.gpus:
             resources[settings.gpus.type] = settings.gpus.count
+        threads = settings.threads if settings.gpus else 1  # without GPUs each core is a process
+        variables = {**environment.variables, "OMP_NUM_THREADS": str(threads)}
         trainer = CustomTrainerContainer(
-            environment.image, environment.training.nodes, resources, dict(environment.variables)
+            environment.image, environment.training.nodes, resources, variables
         )
         options = [
             Name(self.name),
@@ -243,8 +253,7 @@ class Job:
             node_selector=settings.node_selector or None,
             tolerations=[records.plain(t) for t in settings.tolerations] or None,
         )
-        node = ReplicatedJobPatch(
-            "node", JobTemplatePatch(spec=JobSpecPatch(PodTemplatePatch(spec=pod)))
-        )
-        template = JobSetTemplatePatch(spec=JobSetSpecPatch([node]))
-        return RuntimePatch(TrainingRuntimeSpecPatch(template))
+        template = PodTemplatePatch({"labels": dict(environment.labels)}, pod)
+        node = ReplicatedJobPatch("node", JobTemplatePatch(spec=JobSpecPatch(template)))
+        jobs = JobSetTemplatePatch(spec=JobSetSpecPatch([node]))
+        return RuntimePatch(TrainingRuntimeSpecPatch(jobs))

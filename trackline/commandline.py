@@ -24,7 +24,12 @@ class Parser(argparse.ArgumentParser):
 
 
 class _Help(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
-    """Keep the line breaks of descriptions, and say what each default is."""
+    """Keep the line breaks of descriptions, and say what each default is that is a value."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        if action.default in (None, False, []):
+            return action.help
+        return super()._get_help_string(action)
 
 
 def exit_code(command: Callable[[], int | None]) -> int:

@@ -1,18 +1,32 @@
 """A run's journal: an entry for each step, in a folder or below s3://, for whoever asks what happened.
 
 Kubeflow keeps no artifact and often no log of a step that failed; the journal keeps its error and the
-last lines it printed. Entries are JSON: step, state, started, seconds, and for a failure error,
-exit_code and log.
+last lines it printed. Entries are JSON: step, state (running, succeeded or failed), started, tries, in
+the end seconds and what the step told, and for a failure error, exit_code and log. An entry that says
+running when the run is over is of a step that was killed.
 """
 
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from typing import Any
 
 from trackline.errors import DataError
 
 Entry = dict[str, Any]
+
+
+def begin(journal: str | None, step: str) -> Entry:
+    """Make and keep the entry of a step that begins, counting its tries; None keeps it nowhere."""
+    now = datetime.now(UTC).isoformat(timespec="milliseconds")
+    entry: Entry = {"step": step, "state": "running", "started": now, "tries": 1}
+    if journal is not None:
+        folder, system = _open(journal)
+        if system.exists(f"{folder}/{step}.json"):
+            entry["tries"] += json.loads(system.cat_file(f"{folder}/{step}.json"))["tries"]
+        write(journal, entry)
+    return entry
 
 
 def write(journal: str, entry: Entry) -> None:

@@ -9,7 +9,7 @@ import copy
 import json
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -95,6 +95,8 @@ class Kubeflow:
 
     description: Description
     token: str | None = None
+    cookie: str | None = None
+    after: Callable[[], None] | None = None  # called after each answer
     experiments: dict[str, Any] = field(default_factory=dict)
     pipelines: dict[str, Any] = field(default_factory=dict)
     versions: dict[str, Any] = field(default_factory=dict)
@@ -111,7 +113,15 @@ class Kubeflow:
     def answer(self, request: Request) -> Response:
         """One request: authenticated, checked, answered, and the answer checked."""
         self.asked.append((request.method, request.path))
-        if self.token and request.headers.get("Authorization") != f"Bearer {self.token}":
+        try:
+            return self._answer(request)
+        finally:
+            if self.after:
+                self.after()
+
+    def _answer(self, request: Request) -> Response:
+        known = request.headers.get("Authorization") == f"Bearer {self.token}"
+        if self.token and not known and request.headers.get("Cookie") != (self.cookie or ""):
             return _say({"error": "unauthenticated", "message": "no valid token", "code": 16}, 401)
         try:
             operation, values = self.description.find(request.method, request.path)

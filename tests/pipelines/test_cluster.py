@@ -128,6 +128,74 @@ def test_the_token_file_is_read_again_when_it_rotates(
     assert pipeline("status", "-e", cluster) == 0
 
 
+def test_a_token_that_rotates_while_a_command_runs_is_read_again(
+    kubeflow: Kubeflow, cluster: Path
+) -> None:
+    """Every request has the token of its moment: the server takes each for two requests only."""
+    token = cluster.with_name("token")
+    kubeflow.token = "first"
+
+    def rotate() -> None:
+        if len(kubeflow.asked) % 2 == 0:
+            kubeflow.token = f"token-{len(kubeflow.asked)}"
+            token.write_text(kubeflow.token)
+
+    kubeflow.after = rotate
+    assert pipeline("run", "-e", cluster, "--data-rev", REVISION) == 0
+    assert len(kubeflow.asked) > 4
+
+
+def test_a_session_s_cookies_and_a_token_of_the_environment_do_as_well(
+    kubeflow: Kubeflow, cluster: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = yaml.safe_load(cluster.read_text())
+    cluster.write_text(yaml.safe_dump(content | {"token_file": None}))
+    kubeflow.token = "given"
+    assert pipeline("status", "-e", cluster) == 1
+    monkeypatch.setenv("KF_PIPELINES_TOKEN", "given")
+    assert pipeline("status", "-e", cluster) == 0
+    monkeypatch.delenv("KF_PIPELINES_TOKEN")
+    kubeflow.cookie = "authservice_session=abc"
+    monkeypatch.setenv("KF_PIPELINES_COOKIES", "authservice_session=abc")
+    assert pipeline("status", "-e", cluster) == 0
+
+
+def test_a_token_file_that_is_not_there_is_named(
+    kubeflow: Kubeflow, cluster: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cluster.with_name("token").unlink()
+    assert pipeline("status", "-e", cluster) == ConfigError.exit_code
+    assert "set KF_PIPELINES_TOKEN" in capsys.readouterr().err
+
+
+def test_what_is_scheduled_is_explained(
+    kubeflow: Kubeflow, cluster: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    file = tmp_path / "schedules.yaml"
+    file.write_text("schedules: {nightly: {cron: 0 30 2 * * 1-5}}")
+    assert pipeline("schedule", "list", "-e", cluster) == 0
+    assert "no schedule of ours" in capsys.readouterr().out
+    assert pipeline("schedule", "apply", file, "-e", cluster) == 0
+    assert pipeline("schedule", "list", "-e", cluster) == 0
+    explained = "at day of week 1-5, hour 2, minute 30, second 0 (UTC)"
+    assert capsys.readouterr().out.count(explained) == 2
+
+
+def test_a_package_is_compiled_or_only_checked(
+    cluster: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.chdir(ROOT)
+    out = tmp_path / "pipeline.yaml"
+    arguments = ("compile", "-e", cluster, "--data-rev", REVISION, "-o", out)
+    assert pipeline(*arguments, "--dry-run") == 0
+    assert not out.exists()
+    assert pipeline(*arguments) == 0
+    assert pipeline(*arguments, "--dry-run") == 0
+    said = [line.split(maxsplit=1)[0] for line in capsys.readouterr().out.splitlines()]
+    assert said == ["would", "wrote", "unchanged"]
+
+
 def test_a_server_that_is_away_is_named(
     cluster: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -142,6 +210,11 @@ def test_a_server_that_is_away_is_named(
         ("0 2 * * *", "did you mean '0 0 2 \\* \\* \\*'"),
         ("0 0 24 * * *", "its hour is '24'"),
         ("0 0 2 * 13 *", "its month is '13'"),
+        ("0 0 2 * * 7", "its day of week is '7' .* from 0 to 6 or SUN to SAT"),
+        ("0 0 2 * * FOO", "its day of week is 'FOO'"),
+        ("0 0 2 * MON *", "its month is 'MON'"),
+        ("0 */0 2 * * *", "its minute is '\\*/0'"),
+        ("0 0 9-5 * * *", "its hour is '9-5'"),
         ("@daily", "six fields"),
     ],
 )
@@ -151,7 +224,7 @@ def test_cron_is_explained(cron: str, message: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "cron", ["0 0 2 * * *", "0 */15 8-18 * * 1-5", "0 0 4 1,15 * ?", "0 0 2 * * MON"]
+    "cron", ["0 0 2 * * *", "0 */15 8-18 * * 1-5", "0 0 4 1,15 * ?", "0 0 2 * jan-MAR MON"]
 )
 def test_good_cron_passes(cron: str) -> None:
     assert schedules.Schedule(cron).cron == cron

@@ -17,6 +17,7 @@ from trackline.errors import ConfigError
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE: dict[str, Any] = yaml.safe_load((ROOT / "pipelines/environments/example.yaml").read_text())
+GPUS = {"count": 4, "type": "nvidia.com/gpu"}
 GOLDEN = Path(__file__).with_name("example.golden.yaml")
 
 
@@ -48,6 +49,8 @@ def steps(**train: Any) -> dict[str, Any]:
         ({"training": {"mode": "pod", "nodes": 2}}, "set training.mode to trainjob"),
         ({"training": {"mode": "trainjob", "nodes": 2}}, "set volume"),
         ({"user": 0}, "at least 1"),
+        ({"checkpoints": "/tmp/checkpoints"}, "checkpoints is .* ends with the pod"),
+        (steps(timeout_minutes=3000), "deadline_hours ends the whole run after 24"),
     ],
 )
 def test_what_would_go_wrong_on_a_cluster_is_refused_here(
@@ -138,6 +141,28 @@ def test_a_cached_registration_is_refused(compiled: str, tmp_path: Path) -> None
     dict(package.list_tasks(spec))["register"]["cachingOptions"]["enableCache"] = True
     with pytest.raises(ConfigError, match="never be served from the cache"):
         package.check(yaml.safe_dump(spec), load(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("train", "threads"),
+    [
+        ({"cpu": "8"}, 8),
+        ({"cpu": "500m"}, 1),
+        ({"cpu": "2.5"}, 2),
+        ({"cpu": "16", "gpus": GPUS}, 4),
+    ],
+)
+def test_processes_share_a_pod_s_cores(train: dict[str, Any], threads: int, tmp_path: Path) -> None:
+    assert load(tmp_path, **steps(**train)).step("train").threads == threads
+
+
+def test_files_of_this_machine_are_refused_where_no_pod_sees_them(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="would end with the pod; set variables"):
+        compile_example(tmp_path, variables={})
+    params = config.Params(model=config.Model(pretrained=str(tmp_path)))
+    inputs = Inputs("e807f842e3a1fa97e23ab2052d278d08.dir", params, Pin("tracker"))
+    with pytest.raises(ConfigError, match=r"which no pod sees; put it on the volume"):
+        package.compile_package(load(tmp_path), inputs, tmp_path / "pipeline.yaml")
 
 
 def test_across_nodes_the_gpus_are_the_job_s(tmp_path: Path) -> None:

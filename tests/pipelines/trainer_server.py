@@ -56,17 +56,30 @@ class Job:
 class Trainer:
     """The server's state."""
 
-    def __init__(self, crd: Path, runtime: Path, folder: Path, patience: int = 3) -> None:
+    def __init__(
+        self, crd: Path, runtime: Path, roles: Path, folder: Path, patience: int = 3
+    ) -> None:
         version = yaml.safe_load(crd.read_text())["spec"]["versions"][0]
         self.schema = _tighten(version["schema"]["openAPIV3Schema"])
         self.runtime = yaml.safe_load(runtime.read_text())
+        self.rules = [
+            rule
+            for document in yaml.safe_load_all(roles.read_text())
+            for rule in document.get("rules", [])
+        ]
+        self.forbidden: list[str] = []
+        self.outages = 0  # so many times a job that is there cannot be looked at
         self.folder, self.patience = folder, patience
         self.jobs: dict[str, Job] = {}
         self.created: list[dict[str, Any]] = []
         self.deleted: list[str] = []
 
     def answer(self, request: Request) -> Response:
-        """One request of the client."""
+        """One request of the client, when the roles allow it."""
+        asked = _name_access(request)
+        if not any(_allows(rule, *asked) for rule in self.rules):
+            self.forbidden.append(" ".join(asked))
+            return _say({"reason": "Forbidden"}, 403)
         jobs = rf"{GROUP}/namespaces/\w+/trainjobs"
         pods = r"/api/v1/namespaces/\w+/pods"
         routes: dict[str, Callable[[re.Match[str]], Response]] = {
@@ -85,6 +98,9 @@ class Trainer:
         job = self.jobs.get(name)
         if job is None:
             return _say({"reason": "NotFound"}, 404)
+        if verb == "GET" and self.outages:
+            self.outages -= 1
+            return _say({"reason": "ServiceUnavailable"}, 503)
         if verb == "DELETE":
             self.stop(name)
         return _say(_with_status(job))
@@ -171,6 +187,22 @@ class Trainer:
     def _list_pods(self, name: str) -> list[dict[str, Any]]:
         job = self.jobs.get(name)
         return [] if job is None else [_describe_pod(name, node) for node in job.nodes]
+
+
+def _name_access(request: Request) -> tuple[str, str, str]:
+    """The verb, API group and resource of a request, as Kubernetes authorises it."""
+    group, parts = "", request.path.removeprefix("/api/v1/").split("/")
+    if request.path.startswith("/apis/"):
+        group, parts = parts[2], parts[4:]
+    if parts[0] == "namespaces":
+        parts = parts[2:]
+    resource = "/".join(parts[::2])  # pods/NAME/log
+    verbs = {"POST": "create", "DELETE": "delete", "GET": "list" if len(parts) == 1 else "get"}
+    return verbs[request.method], group, resource
+
+
+def _allows(rule: dict[str, list[str]], verb: str, group: str, resource: str) -> bool:
+    return group in rule["apiGroups"] and resource in rule["resources"] and verb in rule["verbs"]
 
 
 def _describe_pod(name: str, node: Node) -> dict[str, Any]:
