@@ -69,14 +69,15 @@ TORCH_INDEX ?=
 IMAGE ?= localhost/trackline:latest
 ENGINE ?= $(shell command -v podman || command -v docker)
 image:  ## the image of every step: make image TORCH_INDEX=ADDRESS leaves CUDA out
+	@test -n "$(ENGINE)" || { echo "error: neither podman nor docker is here; install one, or name it: make image ENGINE=…" >&2; exit 1; }
 	@$(ENGINE) build $(BUILD_OPTIONS) --tag $(IMAGE) --build-arg BASE=$(BASE) --build-arg TORCH_INDEX=$(TORCH_INDEX) \
 	  --build-arg REVISION=$$(git rev-parse HEAD 2>/dev/null || echo unknown) .
 
 image-test: $(READY)  ## the pipeline in containers of that image, on a miniature
-	@IMAGE=$(IMAGE) python -m pytest tests/containers
+	@IMAGE=$(IMAGE) python -m pytest -rs tests/containers
 
 kubeflow-test: $(READY)  ## the graph, the client and multi-node training, slow parts too
-	@KUBEFLOW_SLOW=1 python -m pytest tests/pipelines
+	@KUBEFLOW_SLOW=1 python -m pytest -rs tests/pipelines
 
 torchrun-test: $(READY)  ## two processes train as one; one is killed, restarted, and the weights are the same
 	@TORCHRUN_SLOW=1 python -m pytest tests/training/test_distributed.py

@@ -9,15 +9,15 @@ from typing import Any
 from trackline.errors import UsageError
 
 
-def contain(root: Path, remote: str, variables: dict[str, str]) -> Any:
+def contain(image: str, root: Path, remote: str, variables: dict[str, str]) -> Any:
     """A runner of containers with a read-only root filesystem and no root user.
 
-    Raises UsageError without a container engine.
+    Raises UsageError without a container engine that has the image.
     """
     from docker.types import Mount
     from kfp import local
 
-    _find_engine()
+    _find(image)
     _wait_for_containers(variables)
     registry = Path("registry").resolve()
     folders = {str(root): False, str(registry): False, remote: True}
@@ -48,14 +48,18 @@ def _choose_user(*writable: Path) -> dict[str, str]:
     return {}
 
 
-def _find_engine() -> None:
+def _find(image: str) -> None:
     import docker
-    from docker.errors import DockerException
+    from docker.errors import DockerException, ImageNotFound
 
     try:
         client = docker.from_env()
-        client.ping()
+        client.images.get(image)
         client.close()
+    except ImageNotFound:
+        raise UsageError(
+            f"the container engine has no image {image}; build it with make image, or name another with --image"
+        ) from None
     except DockerException as error:
         raise UsageError(
             f"no container engine answers ({str(error)[:120]}); start Docker or Podman's socket and name it "

@@ -82,7 +82,7 @@ def run(
             "ignore"
         )  # of kfp's own making: resources that a laptop does not ration
         runner = (
-            containers.contain(root, remote, _without_revision(variables))
+            containers.contain(image, root, remote, _without_revision(variables))
             if image
             else local.SubprocessRunner(use_venv=False)
         )
@@ -105,7 +105,8 @@ def find_remote(project: Path = Path()) -> str:
 
 
 def _describe(root: Path, remote: str, image: str) -> Environment:
-    steps = {name: Settings(retries=0) for name in STEPS}
+    cores = os.environ.get("OMP_NUM_THREADS") or str(len(os.sched_getaffinity(0)))
+    steps = {name: Settings(cpu=cores, retries=0) for name in STEPS}
     steps["fetch"] = Settings(retries=3, backoff_seconds=1)  # alone in going over a network
     # the run's name comes by another way: kfp's cache looks at what the environment sets
     return Environment(image, remote, f"{root}/journal", run_variable=False, steps=steps)
