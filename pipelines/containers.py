@@ -58,7 +58,8 @@ def _find(image: str) -> None:
         client.close()
     except ImageNotFound:
         raise UsageError(
-            f"the container engine has no image {image}; build it with make image, or name another with --image"
+            f"the container engine has no image {image}; build it with make image, or name another "
+            "with --image"
         ) from None
     except DockerException as error:
         raise UsageError(
