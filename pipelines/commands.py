@@ -314,6 +314,6 @@ def print_entries(entries: Any) -> None:
     """A line for each step."""
     for entry in entries:
         seconds = f"{entry['seconds']:>8.1f} s" if "seconds" in entry else " " * 10
-        tries = f"  try {entry['tries']}" if entry["tries"] > 1 else ""
+        tries = f"  try {entry['tries']}" if entry.get("tries", 1) > 1 else ""
         said = entry.get("error") or str(entry.get("told") or "").split("\n")[0]
         print(f"{entry['step']:<10}{entry['state']:<11}{seconds}{tries}  {said}".rstrip())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import shutil
 import threading
 import time
@@ -12,11 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from components import train
 from pipelines.local import Outcome
 from tests.pipelines.conftest import Project
-from trackline import artifacts, journal
+from tests.test_pipeline import CODE, FILES, ROOT
+from tests.test_pipeline import Project as Clone
+from trackline import artifacts, journal, records
 from trackline.errors import GateRefused, TracklineError
 
 STEPS = ["fetch", "index", "validate", "drift", "train", "evaluate", "gate"]
@@ -66,6 +70,36 @@ def test_the_weights_are_those_of_the_step_by_itself(
     ours, theirs = (artifacts.sha256(m / "model.safetensors") for m in (
         outputs.model, find(accepted, "train", "trained")))  # fmt: skip
     assert ours == theirs
+
+
+CLOCKS = {"fps", "latency_ms", "seconds", "samples_per_second", "peak_memory_mb"}
+OWN = {"seal_sha256", "sha256"}  # of a file with a clock's reading or a path in it
+
+
+@pytest.mark.skipif("KUBEFLOW_SLOW" not in os.environ, reason="slow: make kubeflow-test")
+def test_dvc_repro_comes_to_the_same_weights_and_metrics(
+    accepted: Outcome, project: Project, tmp_path: Path
+) -> None:
+    """The real `dvc repro` of the real dvc.yaml, in a working tree with the same footage and params."""
+    for name in CODE:
+        shutil.copytree(ROOT / name, tmp_path / name)
+    for name in FILES:
+        shutil.copy(ROOT / name, tmp_path / name)
+    shutil.copytree(project.root / "data", tmp_path / "data")
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(records.plain(project.params)))
+    clone = Clone(tmp_path)
+    for command in ("init --no-scm -q", "add -q data", "repro"):
+        clone.succeed("dvc", *command.split())
+    pairs = {"validate": "validation", "train": "training", "evaluate": "evaluation"}
+    for step, artifact in pairs.items():
+        ours = artifacts.read_json(find(accepted, step, artifact))
+        theirs = clone.read(f"metrics/{step}.json")
+        assert ours.keys() == theirs.keys()
+        for name in ours.keys() - CLOCKS - OWN:
+            assert ours[name] == theirs[name], f"{step}: {name}"
+    models = (find(accepted, "train", "trained"), tmp_path / "artifacts/model")
+    weights = [artifacts.sha256(model / "model.safetensors") for model in models]
+    assert weights[0] == weights[1]
 
 
 def test_the_model_knows_its_data(accepted: Outcome, project: Project) -> None:
