@@ -233,24 +233,37 @@ def _cut_patches(images: Tensor, from_xywh: Tensor, to_xywh: Tensor) -> tuple[Te
 
     Returns the moved images and how much of each pixel they cover [b, t, side, side].
     """
-    source, target = (box[..., None, None, :] for box in (from_xywh, to_xywh))
-    unit = (_places(images.shape[-1], images) - target[..., :2]) / target[..., 2:]
-    grid = 2 * (source[..., :2] + unit * source[..., 2:]) - 1
+    steps = _steps(images.shape[-1], images)
+    places, powers = [], []
+    for axis in (0, 1):  # each by itself, long before there are pixels
+        (low, size), (new, new_size) = (
+            (box[..., axis, None], box[..., 2 + axis, None]) for box in (from_xywh, to_xywh)
+        )
+        unit = (steps - new) / new_size
+        places.append(2 * (low + unit * size) - 1)
+        powers.append((2 * unit - 1).square().square())
+    grid = torch.stack(torch.broadcast_tensors(*_cross(*places)), dim=-1)
     patches = F.grid_sample(images.flatten(0, 1), grid.flatten(0, 1), align_corners=False)
-    alpha = (4 * (1 - (2 * unit - 1).pow(4).sum(-1))).clamp(0, 1)
-    return patches.view_as(images), alpha
+    across, down = _cross(*powers)
+    return patches.view_as(images), (4 * (1 - (across + down))).clamp(0, 1)
 
 
 def _cover(boxes_xywh: Tensor, side: int) -> Tensor:
     """Pixels [b, t, side, side] inside boxes [b, t, 4]."""
-    place, box = _places(side, boxes_xywh), boxes_xywh[..., None, None, :]
-    return ((place > box[..., :2]) & (place < box[..., :2] + box[..., 2:])).all(-1)
+    steps, (low, size) = _steps(side, boxes_xywh), boxes_xywh[..., None].split(2, dim=-2)
+    inside = (steps > low) & (steps < low + size)
+    across, down = _cross(*inside.unbind(-2))
+    return across & down
 
 
-def _places(side: int, like: Tensor) -> Tensor:
-    """The centres [side, side, 2] of the pixels of a crop, as fractions of it."""
-    steps = (torch.arange(side, device=like.device) + 0.5) / side
-    return torch.stack(torch.meshgrid(steps, steps, indexing="xy"), dim=-1)
+def _steps(side: int, like: Tensor) -> Tensor:
+    """The centres [side] of the pixels of a crop along an axis, as fractions of it."""
+    return (torch.arange(side, device=like.device) + 0.5) / side
+
+
+def _cross(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """What varies along rows and columns [..., side], ready to be combined for all pixels."""
+    return x[..., None, :], y[..., :, None]
 
 
 def _either(chosen_b: Tensor, yes: Tensor, no: Tensor) -> Tensor:
