@@ -142,8 +142,9 @@ def name_actor() -> str:
     if actor := get("TRACKLINE_ACTOR"):
         return actor
     if actor := get("GITHUB_ACTOR"):
-        address = "/".join((get("GITHUB_SERVER_URL", ""), get("GITHUB_REPOSITORY", "")))
-        return f"{actor} ({address}/actions/runs/{get('GITHUB_RUN_ID', '')})"
+        names = ("GITHUB_SERVER_URL", "GITHUB_REPOSITORY", "GITHUB_RUN_ID")
+        server, project, run = (get(name) for name in names)
+        return f"{actor} ({server}/{project}/actions/runs/{run})" if run else actor
     try:
         return getpass.getuser()
     except (KeyError, OSError):  # a container's user often has no name
