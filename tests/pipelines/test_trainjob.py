@@ -149,7 +149,7 @@ def test_a_killed_node_costs_no_more_than_time(
     annotations, params = tmp_path / "annotations", tmp_path / "params.yaml"
     index.index(world, annotations)
     training = dataclasses.replace(
-        miniature.train, epochs=4, samples_per_epoch=64, checkpoint_minutes=0.0
+        miniature.train, epochs=3, samples_per_epoch=32, checkpoint_minutes=0.0
     )
     params.write_text(yaml.safe_dump(records.plain(dataclasses.replace(miniature, train=training))))
     names = ("model", "metrics", "curves", "checkpoint")
@@ -165,7 +165,7 @@ def test_a_killed_node_costs_no_more_than_time(
     assert "going on" in said
     assert trainer.deleted == [trainjob.name_job("run-3")]
     artifacts.verify(files["--model"])
-    assert artifacts.read_json(files["--metrics"])["epoch"] == 4
+    assert artifacts.read_json(files["--metrics"])["epoch"] == 3
     assert not (root / "runs/run-3").exists()
     alone = files | {f"--{name}": tmp_path / "alone" / name for name in names}
     arguments = [str(part) for pair in alone.items() for part in pair]
@@ -176,7 +176,7 @@ def test_a_killed_node_costs_no_more_than_time(
 
 def _kill_a_node(trainer: Trainer, root: Path) -> None:
     """As a lost machine would: without a word, once there is something to go on from."""
-    deadline = time.monotonic() + 500
+    deadline = time.monotonic() + 1500
     while time.monotonic() < deadline:
         if list(root.glob("runs/*/checkpoint*")) and trainer.jobs:
             node = next(iter(trainer.jobs.values())).nodes[1]

@@ -231,9 +231,20 @@ def _with_status(job: Job) -> dict[str, Any]:
 
 
 def _kill(node: Node) -> None:
-    with suppress(ProcessLookupError):
-        os.killpg(node.process.pid, signal.SIGKILL)
+    """End torchrun and its workers, which have sessions of their own, at once: a lost machine."""
+    for pid in (node.process.pid, *_list_descendants(node.process.pid)):
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
     node.process.wait()
+
+
+def _list_descendants(pid: int) -> list[int]:
+    try:
+        tasks = list(Path(f"/proc/{pid}/task").iterdir())
+        children = [int(p) for task in tasks for p in (task / "children").read_text().split()]
+    except FileNotFoundError:
+        return []
+    return children + [p for child in children for p in _list_descendants(child)]
 
 
 def _tighten(schema: Any) -> Any:
