@@ -81,7 +81,9 @@ def measure(name: str, given: argparse.Namespace, device: torch.device) -> Itera
         base = name == "base"
         train = replace(params.train, batch=1 if base else 32, search_frames=5 if base else 2)
         network.backbone.requires_grad_(not base)  # the reference freezes its ViT-B
-        steps = [make_step(n, train, device) for n in (network, make_eager(network))]
+        eager = make_eager(network)
+        network.to(memory_format=torch.channels_last)  # as the trainer has it
+        steps = [make_step(n, train, device) for n in (network, eager)]
         what = f"{title}, training step of {train.batch} × {train.search_frames} frames"
         yield compare(what, steps, max(2, given.repeat // 2), device)
 

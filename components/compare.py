@@ -49,7 +49,7 @@ STEPS = {
         ("data", "model", "train"),
         ("boxes.py", "data/clips.py", "data/crops.py", "data/frames.py", "data/sampling.py",
          "models/backbone.py", "models/heads.py", "models/history.py", "models/network.py",
-         "training/loop.py", "training/losses.py"),
+         "training/loop.py", "training/losses.py", "training/optimiser.py"),
         {"model": "model", "metrics": "train.json", "curves": "train.csv",
          "checkpoint": "checkpoint.safetensors"},
     ),
