@@ -82,7 +82,7 @@ HOSTILE: dict[str, tuple[Spoil, str]] = {
     "UTF-32": (write(ROW.decode().encode("utf-32")), "is not text"),
     "a frame of the far future": (
         write(b"99999999,7,1,1,9,9,1,1,1\n", "V/gt/gt.txt"),
-        r"speaks of frame 99999999|is a row|stretches",
+        r"gt\.txt:1 is '99999999,7,.*a row is frame",
     ),
     "many targets from two rows each": (
         write(
