@@ -266,7 +266,7 @@ def test_absent_targets_have_no_true_box(inputs: Inputs) -> None:
 
 def test_what_the_test_set_can_tell_stands_beside_the_verdict(page: str) -> None:
     header = page[page.index("<header") : page.index("</header>")]
-    assert "whose overlap differs by <strong>0.040</strong> or more" in header
+    assert "when their overlap differs by <strong>0.040</strong> or more" in header
 
 
 def test_numbers_say_how_sure_they_are(inputs: Inputs, tmp_path: Path) -> None:
@@ -275,7 +275,7 @@ def test_numbers_say_how_sure_they_are(inputs: Inputs, tmp_path: Path) -> None:
     assert "0.510 to 0.630" in page[: page.index('id="gates"')]
     rows = page[page.index('id="scale"') :]
     assert re.search(
-        r"Static box.*?this model [+−]0\.\d{3} \[[+−]0\.\d{3}, [+−]0\.\d{3}\]", rows, re.S
+        r"Static box.*?this model: [+−]0\.\d{3} \[[+−]0\.\d{3}, [+−]0\.\d{3}\]", rows, re.S
     )
 
 
