@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import cv2
 import numpy as np
 
-from trackline.data import footage, table
-from trackline.data.footage import Found
+from trackline.data import table
 from trackline.data.frames import Frames, decode
 from trackline.data.table import Sequence
 from trackline.errors import DataError, EmptyDataError
+
+if TYPE_CHECKING:
+    from trackline.data.footage import Found
 
 Image = np.ndarray[Any, Any]
 IMAGES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}
@@ -69,6 +71,8 @@ def find_sequences(path: Path) -> tuple[Path, list[Sequence]]:
 
     With them the folder that their images are below.
     """
+    from trackline.data import footage  # the readers of all layouts; boxes given by hand need none
+
     if path.is_dir():
         with suppress(EmptyDataError):
             return path, _read_sequences(footage.find(path))
@@ -82,6 +86,8 @@ def find_sequences(path: Path) -> tuple[Path, list[Sequence]]:
 
 
 def _read_sequences(found: Iterable[Found]) -> list[Sequence]:
+    from trackline.data import footage
+
     rows = footage.join(rows for one in found for rows in footage.read(one))
     return list(table.iterate(rows.assign(split="any"), "any"))
 
