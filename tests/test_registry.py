@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from tests.test_signing import make_keys
 from trackline import artifacts, registry
 from trackline.config import Registry
 from trackline.errors import PackageError, RegistryError, RegistryUnreachable
@@ -124,6 +125,22 @@ def test_a_registration_killed_half_way_is_invisible_and_finished_by_the_next(
     version = put(store, package)
     assert version.version == 1
     assert list_runs(store) == {version.run_id: "FINISHED"}  # one run, taken up twice
+
+
+def test_a_registration_killed_once_its_version_shows_is_finished_by_the_next(
+    store: registry.Store, package: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def die(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store.client, "set_terminated", die)
+        with pytest.raises(KeyboardInterrupt):
+            put(store, package)
+    (version,) = registry.list_versions(store)
+    assert (version.aliases, list_runs(store)) == ((), {version.run_id: "RUNNING"})
+    assert put(store, package).aliases == ("candidate",)
+    assert list_runs(store) == {version.run_id: "FINISHED"}
 
 
 def test_what_a_killed_registration_of_another_model_left_is_cleared_away(
@@ -315,6 +332,30 @@ def test_a_located_model_is_there_when_the_registry_is_not(
     (located / "model.safetensors").write_text("altered")
     with pytest.raises(RegistryUnreachable):
         registry.locate(f"models:/{store.name}@candidate")
+
+
+def test_a_signature_that_came_after_a_model_was_located_is_fetched(
+    store: registry.Store, package: Path, located: Path, monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:  # fmt: skip
+    private, public = make_keys(tmp_path)
+    monkeypatch.setenv("TRACKLINE_TRUSTED_KEY", str(public))
+    with pytest.raises(PackageError, match=r"has no model\.sig"):
+        registry.locate(f"models:/{store.name}@candidate")
+    monkeypatch.setenv("TRACKLINE_SIGNING_KEY", str(private))
+    put(store, package)
+    assert (registry.locate(f"models:/{store.name}@candidate") / "model.sig").exists()
+
+
+def test_a_fetched_version_that_holds_is_not_swapped_under_whoever_reads_it(
+    store: registry.Store, package: Path, tmp_path: Path
+) -> None:
+    put(store, package, note="1")
+    before = (registry.fetch_to_cache(store, 1, tmp_path) / "model").stat().st_ino
+    assert (registry.fetch_to_cache(store, 1, tmp_path) / "model").stat().st_ino == before
+    put(store, package, note="2")
+    folder = registry.fetch_to_cache(store, 1, tmp_path)
+    assert (folder / "evaluation/gate.json").read_text() == "2"
 
 
 def test_a_located_model_altered_on_this_machine_is_fetched_again(

@@ -217,7 +217,7 @@ def find_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def wait_for(address: str, server: subprocess.Popen[bytes], seconds: float = 240) -> None:
+def wait_for(address: str, server: subprocess.Popen[bytes], seconds: float = 600) -> None:
     """Wait until a server answers; fails when it ends or takes too long."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
