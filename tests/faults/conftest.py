@@ -75,7 +75,7 @@ class Scene:
     def open(self, name: str = "") -> Path:
         """The folder of a sequence, its files apart from those of the sound footage."""
         name = name or self.name
-        folder = self.root / self.rows(name)["split"].iloc[0] / name
+        folder = self.root / str(self.rows(name)["split"].iloc[0]) / name
         for file in folder.iterdir() if name not in self.touched else ():
             data = file.read_bytes()
             file.unlink()

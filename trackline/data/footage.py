@@ -140,7 +140,8 @@ def read_all(root: Path, settings: Data | None = None) -> pd.DataFrame:
 def join(parts: Iterable[Columns]) -> pd.DataFrame:
     """Put the rows of all targets together, by split, sequence and frame."""
     rows = list(parts)
-    whole = {name: np.concatenate([part[name] for part in rows] or [[]]) for name in COLUMNS}
+    nothing = [np.empty(0)]
+    whole = {name: np.concatenate([part[name] for part in rows] or nothing) for name in COLUMNS}
     table = pd.DataFrame(whole).astype(COLUMNS)
     return table.sort_values(["split", "sequence", "frame"], kind="stable", ignore_index=True)
 

@@ -70,7 +70,7 @@ def tabulate(tree: Tree, clip: Clip, target: Target, dataset: str, label: str) -
     at = np.array([row for _, row, _ in triples], dtype=np.int64)
     lines = np.arange(1, rows + 1) if target.lines is None else target.lines
     cover = np.full(rows, np.nan) if target.cover is None else target.cover
-    same = {
+    same: dict[str, str | int] = {
         "dataset": dataset,
         "split": clip.split,
         "sequence": target.name,
