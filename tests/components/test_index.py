@@ -77,8 +77,10 @@ def test_an_empty_folder_ends_with_its_own_code_and_leaves_the_old_table(
     table = project / "artifacts/annotations.parquet"
     table.parent.mkdir()
     table.write_bytes(b"yesterday's")
-    assert main(["--data", "nowhere"]) == 11
-    assert "nowhere holds no sequence" in capsys.readouterr().err
+    (project / "bare").mkdir()
+    for folder, said in (("nowhere", "nowhere does not exist"), ("bare", "bare")):
+        assert main(["--data", folder]) == 11
+        assert said in capsys.readouterr().err
     assert table.read_bytes() == b"yesterday's"
 
 

@@ -101,7 +101,7 @@ def leave_out(table: pd.DataFrame, quarantine: pd.DataFrame) -> pd.DataFrame:
     single = quarantine.loc[quarantine["aside"] == "frame", ["sequence", "frame"]]
     if whole.empty and single.empty:
         return table
-    gone = table["sequence"].isin(set(whole)).to_numpy(dtype=bool)
+    gone = table["sequence"].isin(set(whole)).to_numpy(dtype=bool, copy=True)
     near = np.flatnonzero(table["sequence"].isin(set(single["sequence"])))
     keys = pd.MultiIndex.from_frame(spell_out(table.iloc[near][["sequence", "frame"]]))
     gone[near] |= keys.isin(pd.MultiIndex.from_frame(single))
