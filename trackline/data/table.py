@@ -67,7 +67,7 @@ def read(path: Path) -> pd.DataFrame:
     What is set aside stands in quarantine.parquet beside it. Raises DataError when the table is not there
     or not whole, or names an image outside the data folder.
     """
-    return spell_out(read_used(path))
+    return spell_out(read_used(path)).copy()  # Arrow's columns cannot be written to
 
 
 def read_used(path: Path) -> pd.DataFrame:
