@@ -133,8 +133,12 @@ def _restore(trainer: Trainer, tensors: Tensors) -> None:
     if trainer.average is not None:
         trainer.average.load_state_dict(_below("average.", tensors))
     states: dict[int, dict[str, Any]] = {}
+    weights = [p for group in trainer.optimiser.param_groups for p in group["params"]]
     for name, value in _below("optimiser.", tensors).items():
         index, key = name.split(".")
+        weight = weights[int(index)]
+        if value.shape == weight.shape:  # laid out alike: fused steps go through both as they lie
+            value = torch.empty_like(weight).copy_(value)
         states.setdefault(int(index), {})[key] = value
     groups = trainer.optimiser.state_dict()["param_groups"]
     trainer.optimiser.load_state_dict({"state": states, "param_groups": groups})
