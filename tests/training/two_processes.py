@@ -28,7 +28,7 @@ def take_step(params: config.Params, annotations: Path, group: Group) -> dict[st
     gradients = {f"gradient.{k}": p.grad for k, p in trainer.network.named_parameters()}
     return {
         "losses": group.add(losses) / group.size,
-        **{k: v for k, v in gradients.items() if v is not None},
+        **{k: v.contiguous() for k, v in gradients.items() if v is not None},
         **{f"buffer.{k}": v.clone() for k, v in trainer.network.named_buffers()},
     }
 
