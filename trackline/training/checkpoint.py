@@ -137,9 +137,10 @@ def _restore(trainer: Trainer, tensors: Tensors) -> None:
     for name, value in _below("optimiser.", tensors).items():
         index, key = name.split(".")
         weight = weights[int(index)]
-        if value.shape == weight.shape:  # laid out alike: fused steps go through both as they lie
-            value = torch.empty_like(weight).copy_(value)
-        states.setdefault(int(index), {})[key] = value
+        # laid out alike: fused steps go through both as they lie
+        alike = value.shape == weight.shape
+        restored = torch.empty_like(weight).copy_(value) if alike else value
+        states.setdefault(int(index), {})[key] = restored
     groups = trainer.optimiser.state_dict()["param_groups"]
     trainer.optimiser.load_state_dict({"state": states, "param_groups": groups})
     trainer.augmenter.set_state(tensors["augmenter"])
