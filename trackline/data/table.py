@@ -120,7 +120,9 @@ def _read(path: Path) -> pd.DataFrame:
 
     try:
         stored = pq.read_table(path, read_dictionary=NAMES)
-        table: pd.DataFrame = stored.to_pandas(split_blocks=True, self_destruct=True, ignore_metadata=True)
+        table: pd.DataFrame = stored.to_pandas(
+            split_blocks=True, self_destruct=True, ignore_metadata=True
+        )
     except (OSError, ValueError) as error:
         reason = "does not exist" if isinstance(error, FileNotFoundError) else "is not readable"
         raise DataError(f"{path} {reason}; run the index step again") from None
