@@ -53,7 +53,7 @@ $(READY): requirements.lock pyproject.toml
 	@test -x .venv/bin/python || $(PYTHON) -m venv .venv
 	@awk '/^uv==/ {on = 1} on {print} on && !/\\$$/ {exit}' requirements.lock > .venv/uv.lock
 	@.venv/bin/python -m pip install --quiet --require-hashes --no-deps -r .venv/uv.lock
-	@uv pip install --quiet --python .venv/bin/python --require-hashes -r requirements.lock
+	@uv pip install --quiet --compile-bytecode --python .venv/bin/python --require-hashes -r requirements.lock
 	@uv pip install --quiet --python .venv/bin/python --no-deps --editable .
 	@touch $@
 

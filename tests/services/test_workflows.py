@@ -83,9 +83,8 @@ def test_a_pin_reaches_a_main_that_has_moved_on_and_is_not_pushed_twice(tmp_path
         known = {
             **os.environ, "GIT_CONFIG_GLOBAL": os.devnull, "REASON": "a start", "GITHUB_ACTOR": "ada",
         }  # fmt: skip
-        return subprocess.check_output(
-            command, shell=True, cwd=tmp_path / folder, env=known, text=True
-        )
+        line = ("bash", "-ec", command)
+        return subprocess.check_output(line, cwd=tmp_path / folder, env=known, text=True)
 
     commit = "git -c user.name=eve -c user.email=eve@x commit -q"
     pin = f"make -s -f {ROOT}/.ci/promotion.mk ci-pin"

@@ -120,7 +120,6 @@ class Frames:
             raise MissingFrameError(
                 f"{self.root / name} is annotated but does not exist; restore it or index again"
             ) from None
-        width, height = sequence.sizes_wh[frame].tolist()
         if by == 1 or not data.startswith(JPEG) or min(width, height) <= 0:
             return Shrunk.of(decode(data, name))
         return Shrunk(decode(data, name, by), by, width, height)
