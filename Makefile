@@ -17,7 +17,7 @@ run: $(READY)  ## the pipeline: validated data to a gated, registered model and 
 	@trackline status
 
 test: $(READY)  ## the test suite, a miniature pipeline in it
-	@python -m pytest
+	@python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 RUN ?= .
 THREADS ?= 1
