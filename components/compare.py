@@ -163,10 +163,16 @@ def check_choice(variants: Sequence[str], seeds: Sequence[int], annotations: Pat
 def plan(
     params: config.Params, variant: str, seed: int, annotations: Path, out: Path, threads: int = 1
 ) -> Run:
-    """The run of a variant with a seed; baselines and other toolkits' scores are left out."""
+    """The run of a variant with a seed; baselines and other toolkits' scores are left out.
+
+    Fusion tells the class before there is a box: where the others pool below it, fusion pools survivors.
+    """
+    model = {**records.plain(params.model), "variant": variant}
+    if variant == "fusion" and params.model.class_head.pool == "box":
+        model["class_head"] = {**model["class_head"], "pool": "survivors"}
     changed = dataclasses.replace(
         params,
-        model=records.parse(config.Model, {**records.plain(params.model), "variant": variant}),
+        model=records.parse(config.Model, model),
         train=dataclasses.replace(params.train, seed=seed),
         evaluate=dataclasses.replace(params.evaluate, csrt=False, protocols=()),
     )
@@ -236,6 +242,9 @@ def describe_budget(
         "samples_per_epoch": params.train.samples_per_epoch,
         "seeds": list(dict.fromkeys(r.seed for r in runs)),
         "sequences": len(contender.frames),
+        "pools": {
+            r.variant: r.params.model.class_head.pool for r in runs if r.variant != "tracking"
+        },
         "hardware": lineage["hardware"],
     }
 

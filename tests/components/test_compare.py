@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from components.compare import plan
+from components.compare import VARIANTS, plan
 from trackline import artifacts, config, records
 from trackline.cli import main
 
@@ -110,3 +110,14 @@ def test_a_run_of_other_parameters_is_not_the_same(
         assert identify(gated, step) == identify(miniature, step)
     assert identify(smoother, "train") == identify(miniature, "train")
     assert identify(smoother, "evaluate") != identify(miniature, "evaluate")
+
+
+def test_every_variant_of_the_project_s_own_parameters_can_be_run(
+    annotations: Path, tmp_path: Path
+) -> None:
+    params = config.load(Path(__file__).parents[2] / "params.yaml")
+    assert params.model.class_head.pool == "box"
+    pools = {
+        v: plan(params, v, 0, annotations, tmp_path).params.model.class_head.pool for v in VARIANTS
+    }
+    assert pools == {"multitask": "box", "fusion": "survivors", "tracking": "box"}

@@ -157,13 +157,15 @@ def write_markdown(record: dict[str, Any]) -> str:
         )
         lines.append(f"| {' | '.join(cells)} |")
     seeds = ", ".join(map(str, budget["seeds"]))
+    pools = ", ".join(f"{variant} `{pool}`" for variant, pool in budget["pools"].items())
     lines += [
         "",
         f"Each variant: {budget['epochs']} epochs of {budget['samples_per_epoch']} samples, seeds "
         f"{seeds}, followed through {budget['sequences']} held-out sequences, on "
         f"{budget['hardware']}. Extras and lines of code are those beyond the plain tracker. "
         "Intervals: 95 %, over seeds and sequences"
-        + ("." if len(budget["seeds"]) > 1 else ", with one seed over sequences alone."),
+        + ("." if len(budget["seeds"]) > 1 else ", with one seed over sequences alone.")
+        + (f" Class pooled over: {pools}." if pools else ""),
         "",
         *(f"- {difference['says']}" for difference in record["differences"]),
     ]
