@@ -124,22 +124,23 @@ def compare(
     """Finish every run, compare after each seed, write and return the record."""
     check_choice(variants, seeds, annotations)
     runs = [plan(params, v, s, annotations, out, threads) for s in seeds for v in variants]
+    paces = time_variants(runs[: len(variants)])
     record: dict[str, Any] = {}
     for number, run in enumerate(runs, 1):
         run.finish(f"[{number}/{len(runs)}]")
         if number % len(variants) == 0:
-            record = summarise(params, runs[:number], variants)
+            record = summarise(params, runs[:number], paces)
             write_results(out, record)
     return record
 
 
 def summarise(
-    params: config.Params, runs: Sequence[Run], variants: Sequence[str]
+    params: config.Params, runs: Sequence[Run], paces: dict[str, float]
 ) -> dict[str, Any]:
     """The comparison of finished runs."""
     from trackline.evaluation import variants as table
 
-    contenders = [gather([r for r in runs if r.variant == v]) for v in variants]
+    contenders = [gather([r for r in runs if r.variant == v], pace) for v, pace in paces.items()]
     budget = describe_budget(params, runs, contenders[0])
     return table.compose(contenders, budget, params.evaluate.bootstrap)
 
@@ -200,7 +201,23 @@ def run_step(command: Sequence[str], environment: dict[str, str], title: str) ->
         raise TracklineError(f"{title} ended with exit code {code}; its message is above")
 
 
-def gather(runs: Sequence[Run]) -> Contender:
+def time_variants(runs: Sequence[Run]) -> dict[str, float]:
+    """Training samples a second of each variant, in turns: the hours before tell what else ran then."""
+    import torch
+
+    from components.train import make_trainer
+    from trackline.training.pace import measure_pace
+
+    torch.set_num_threads(runs[0].threads)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    made = [make_trainer(run.params, run.annotations, device) for run in runs]
+    train, (_, loader) = runs[0].params.train, made[0]
+    (batch,) = loader(train.epochs - 1, train.batch)
+    paces = measure_pace([trainer for trainer, _ in made], batch)
+    return {run.variant: pace for run, pace in zip(runs, paces, strict=True)}
+
+
+def gather(runs: Sequence[Run], pace: float) -> Contender:
     """What one variant's finished runs cost and reached."""
     import pandas as pd
 
@@ -208,11 +225,11 @@ def gather(runs: Sequence[Run]) -> Contender:
 
     predictions = [pd.read_parquet(r.folder / "predictions.parquet") for r in runs]
     values, frames = tabulate_seeds(predictions)
-    return Contender(runs[0].variant, measure_cost(runs), values, frames)
+    return Contender(runs[0].variant, measure_cost(runs, pace), values, frames)
 
 
-def measure_cost(runs: Sequence[Run]) -> Cost:
-    """The mean speed and the highest memory of a variant's runs, its size and its code."""
+def measure_cost(runs: Sequence[Run], pace: float) -> Cost:
+    """The highest memory of a variant's runs, its size and its code, beside its pace."""
     from trackline.evaluation.variants import Cost
     from trackline.models.network import Network
     from trackline.training.ownership import count_owned_lines
@@ -221,12 +238,11 @@ def measure_cost(runs: Sequence[Run]) -> Cost:
     plain = dataclasses.replace(model, variant="tracking")
     sizes = [sum(p.numel() for p in Network(m, classes).parameters()) for m in (model, plain)]
     trained = [artifacts.read_json(r.folder / "train.json") for r in runs]
-    extra, train = sizes[0] - sizes[1], runs[0].params.train
-    samples = train.epochs * (train.samples_per_epoch // train.batch) * train.batch
+    extra = sizes[0] - sizes[1]
     return Cost(
         extra_parameters=extra,
         extra_mb=extra * 4 / 1e6,
-        samples_per_second=samples * len(trained) / sum(t["seconds"] for t in trained),
+        samples_per_second=pace,
         peak_memory_mb=max(t["peak_memory_mb"] for t in trained),
         code_lines=count_owned_lines(model),
     )

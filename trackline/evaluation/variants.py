@@ -162,7 +162,8 @@ def write_markdown(record: dict[str, Any]) -> str:
         "",
         f"Each variant: {budget['epochs']} epochs of {budget['samples_per_epoch']} samples, seeds "
         f"{seeds}, followed through {budget['sequences']} held-out sequences, on "
-        f"{budget['hardware']}. Extras and lines of code are those beyond the plain tracker. "
+        f"{budget['hardware']}. Samples/s: steps of the last epoch, taken in turns. "
+        "Extras and lines of code are those beyond the plain tracker. "
         "Intervals: 95 %, over seeds and sequences"
         + ("." if len(budget["seeds"]) > 1 else ", with one seed over sequences alone.")
         + (f" Class pooled over: {pools}." if pools else ""),
