@@ -35,7 +35,7 @@ def judge(*checks: dict[str, Any]) -> dict[str, Any]:
 def test_the_verdict_is_the_first_line_and_says_how_much_it_can_see() -> None:
     text = summarise(judge(check("ao")), METRICS, NONE, {"git": {"revision": "abcdef"}})
     assert text.splitlines()[0] == "## ✅ Accepted: all 1 gates passed"
-    assert "Against champion 3: **better**. Differences of AO below 0.030" in text
+    assert "Overlap against champion 3: **better**. Differences of AO below 0.030" in text
     assert "| ao | 0.500 | 0.300 to 0.600 | ≥ 0.400 | ✓ |" in text
     assert "- Average overlap: **0.550** (static box 0.200)" in text
     assert "git `abcdef`" in text

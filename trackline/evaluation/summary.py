@@ -64,7 +64,7 @@ def _count(gate: Mapping[str, Any], failed: list[Any]) -> str:
 def _compare(gate: Mapping[str, Any]) -> str:
     detectable = gate.get("smallest_detectable_difference")
     version = gate.get("champion_version")
-    against = f"Against champion {version}" if version else "Against the champion"
+    against = f"Overlap against champion {version}" if version else "Overlap against the champion"
     phrase = (
         "There is no champion yet."
         if gate["comparison"] == "no champion"
