@@ -169,26 +169,14 @@ def read_if_present(path: Path) -> dict[str, Any]:
 
 def describe(judged: dict[str, Any]) -> str:
     """The verdict with a line for each gate."""
-    lines = [f"{'gate':<18}{'value':>8}  {'95 % interval':<18}{'needs':>8}"]
-    for check in judged["checks"]:
-        low, high = show(check["low"]), show(check["high"])
-        interval = f"[{low}, {high}]" if low else ""
-        numbers = f"{show(check['value']):>8}  {interval:<18}{show(check['threshold']):>8}"
-        state = "passed" if check["passed"] else "FAILED"
-        if not check["passed"] or check["value"] is None:
-            state += f"  {check['why']}"
-        lines.append(f"{check['name']:<18}{numbers}  {state}")
-    resolution = show(judged["smallest_detectable_difference"]) or "unknown"
-    lines.append(
-        f"verdict: {judged['verdict']} ({judged['comparison']}); "
+    from trackline.evaluation.summary import tabulate
+
+    found = judged["smallest_detectable_difference"]
+    resolution = "unknown" if found is None else f"{found:.3f}"
+    return (
+        f"{tabulate(judged['checks'])}\nverdict: {judged['verdict']} ({judged['comparison']}); "
         f"smallest difference of AO that this test set reveals: {resolution}"
     )
-    return "\n".join(lines)
-
-
-def show(number: float | None) -> str:
-    """A number with three digits, nothing for None."""
-    return "" if number is None else f"{number:.3f}"
 
 
 def main(argv: list[str] | None = None) -> int:

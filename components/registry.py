@@ -137,7 +137,8 @@ def _verify(given: argparse.Namespace) -> Printed:
     faults = [*(f for item in findings for f in item["faults"]), *inventory.verify_journal(store)]
     lines = [f"{store.name} version {f['version']}  {'ALTERED' if f['faults'] else 'intact'}"
              for f in findings]  # fmt: skip
-    end = [f"fault: {fault}" for fault in faults] or [f"{len(lines)} versions and the journal hold"]
+    whole = f"{len(lines)} version{'s' * (len(lines) != 1)} and the journal hold"
+    end = [f"fault: {fault}" for fault in faults] or [whole]
     return {"versions": findings, "faults": faults}, "\n".join([*lines, *end])
 
 

@@ -63,9 +63,22 @@ def test_show_tells_verdict_origin_and_history(
             "drift", "registered_by"} <= shown["tags"].keys()  # fmt: skip
     assert {check["name"] for check in shown["checks"]} >= {"ao", "data_validated"}
     assert shown["moves"][0]["why"] == "a start"
-    text = read(capsys, "show", "1")
-    assert "promotion none -> 1" in text
-    assert "ao" in text
+    lines = read(capsys, "show", "1").splitlines()
+    assert [line for line in lines if not line.startswith(" ")][1:] == [
+        "gates", "metrics", "as champion", "origin"
+    ]  # fmt: skip
+    assert any("promotion none -> 1" in line for line in lines)
+    assert not any("None" in line for line in lines[: lines.index("origin")])
+    assert sum(line.startswith("  ao ") for line in lines) == 2  # the gate, and the metric
+
+
+def test_a_version_made_of_uncommitted_changes_says_so(
+    released: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    version = inventory.summarise(
+        store := registry.connect(config.Registry(released.name)), registry.find_version(store, 1)
+    )
+    assert inventory.tabulate([version | {"git_changed": True}]).endswith(" and changes")
 
 
 def test_diff_names_what_differs_and_nothing_else(

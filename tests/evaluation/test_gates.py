@@ -313,7 +313,7 @@ def test_metrics_of_other_weights_fail() -> None:
     [
         (predict(shift=0.05), "better", True),
         (predict(), "no measurable change", True),
-        (predict(shift=-0.01), "no measurable change", True),
+        (predict(shift=-0.01), "worse by less than the margin", True),
         (predict(shift=-0.1), "significantly worse", False),
         (predict(shift=-0.02, seed=1), "worse within noise", False),
     ],

@@ -197,7 +197,7 @@ def test_a_champion_stands_beside_the_model(inputs: Inputs, tmp_path: Path) -> N
         "champion",
         "static box",
     ]
-    assert "Against the champion, version 3: no measurable change." in page
+    assert "Overlap against the champion, version 3: no measurable change." in page
 
 
 def test_a_tracker_without_classes_is_told_by_its_boxes(inputs: Inputs, tmp_path: Path) -> None:

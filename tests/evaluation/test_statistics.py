@@ -101,14 +101,14 @@ def test_all_right_in_twenty_sequences_is_not_certainty() -> None:
     [
         (0.01, 0.05, "better"),
         (-0.01, 0.04, "no measurable change"),
-        (-0.02, -0.01, "no measurable change"),  # surely worse, and surely by less than the margin
+        (-0.02, -0.01, "worse by less than the margin"),
         (-0.05, 0.02, "worse within noise"),  # a loss of 0.05 is possible, and so is a gain
         (-0.05, -0.01, "significantly worse"),
-        (-0.03, -0.01, "no measurable change"),  # the margin itself is still tolerated
+        (-0.03, -0.01, "worse by less than the margin"),  # the margin itself is still tolerated
         (math.nan, math.nan, "worse within noise"),
     ],
 )
-def test_the_four_verdicts_at_a_margin_of_three_hundredths(
+def test_the_verdicts_at_a_margin_of_three_hundredths(
     low: float, high: float, verdict: str
 ) -> None:
     assert judge_difference(Interval((low + high) / 2, low, high), 0.03) == verdict

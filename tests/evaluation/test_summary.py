@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from trackline.evaluation.slices import TABLE
-from trackline.evaluation.summary import summarise
+from trackline.evaluation.summary import summarise, tabulate
 
 METRICS = {
     "sequences": 60,
@@ -35,10 +35,33 @@ def judge(*checks: dict[str, Any]) -> dict[str, Any]:
 def test_the_verdict_is_the_first_line_and_says_how_much_it_can_see() -> None:
     text = summarise(judge(check("ao")), METRICS, NONE, {"git": {"revision": "abcdef"}})
     assert text.splitlines()[0] == "## ✅ Accepted: all 1 gates passed"
-    assert "Against champion 3: **better**. Differences of AO below 0.030" in text
+    assert "Overlap against champion 3: **better**. Differences of AO below 0.030" in text
     assert "| ao | 0.500 | 0.300 to 0.600 | ≥ 0.400 | ✓ |" in text
     assert "- Average overlap: **0.550** (static box 0.200)" in text
     assert "git `abcdef`" in text
+    assert "and changes" not in text
+
+
+def test_a_working_tree_with_changes_is_no_revision() -> None:
+    lineage = {"git": {"revision": "abcdef", "changed": True}}
+    text = summarise(judge(check("ao")), METRICS, NONE, lineage)
+    assert "git `abcdef` and changes" in text
+
+
+def test_a_table_ends_with_an_empty_line_or_the_next_sentence_would_be_a_row_of_it() -> None:
+    lines = summarise(
+        judge(check("ao"), check("drift", value=None)), METRICS, NONE, {}
+    ).splitlines()
+    last = max(i for i, line in enumerate(lines) if line.startswith("|"))
+    assert lines[last + 1 : last + 3] == ["", "Also judged, without a number: drift."]
+
+
+def test_in_a_terminal_what_failed_and_what_has_no_number_say_why() -> None:
+    checks = [check("ao"), check("ece", passed=False), {**check("drift"), "value": None}]
+    _, good, bad, plain = tabulate(checks).splitlines()
+    assert good.split() == ["ao", "0.500", "0.300", "to", "0.600", "≥", "0.400", "passed"]
+    assert bad.endswith("FAILED  ece is | <b>so</b>")
+    assert plain.endswith("passed  drift is | <b>so</b>")
 
 
 def test_reasons_of_a_rejection_come_before_any_number_and_cannot_be_markup() -> None:

@@ -14,8 +14,18 @@ from typing import Any, Literal
 import numpy as np
 
 Array = np.ndarray[Any, Any]
-Comparison = Literal["better", "no measurable change", "worse within noise", "significantly worse"]
-NOT_INFERIOR: tuple[Comparison, ...] = ("better", "no measurable change")
+Comparison = Literal[
+    "better",
+    "no measurable change",
+    "worse by less than the margin",
+    "worse within noise",
+    "significantly worse",
+]
+NOT_INFERIOR: tuple[Comparison, ...] = (
+    "better",
+    "no measurable change",
+    "worse by less than the margin",
+)
 NORMAL = NormalDist()
 
 
@@ -90,7 +100,7 @@ def judge_difference(difference: Interval, margin: float) -> Comparison:
     if difference.low > 0:
         return "better"
     if difference.low >= -margin:
-        return "no measurable change"
+        return "worse by less than the margin" if difference.high < 0 else "no measurable change"
     return "significantly worse" if difference.high < 0 else "worse within noise"
 
 

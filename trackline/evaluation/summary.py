@@ -1,9 +1,9 @@
-"""The verdict in forty lines of Markdown, for pull requests and the dashboards of pipelines."""
+"""The verdict in words: a table for a terminal, forty lines of Markdown for pull requests and dashboards."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from numbers import Real
 from typing import Any
 
@@ -38,9 +38,22 @@ def summarise(
         f"{metrics.get('sequences')} sequences, {metrics.get('frames')} scored frames. {_compare(gate)}",
         "",
     ]
-    tail = ["", *_list_numbers(metrics), "", *_name_weakest(slices), _name_origin(gate, lineage)]
-    room = min(MOST_GATES, MOST_LINES - len(head) - len(tail) - 3)
+    tail = ["", *_list_numbers(metrics), *_name_weakest(slices), _name_origin(gate, lineage)]
+    room = min(MOST_GATES, MOST_LINES - len(head) - len(tail) - 4)
     return "\n".join([*head, *_list_gates(gate, room), *tail]) + "\n"
+
+
+def tabulate(checks: Iterable[Mapping[str, Any]]) -> str:
+    """A line for each gate: value, interval and need, and the reason of what failed or has no number."""
+    lines = [f"{'gate':<18}{'value':>8}  {'95 % interval':<18}{'needs':>9}"]
+    for check in checks:
+        value = "" if check["value"] is None else _show(check["value"])
+        line = f"{check['name']:<18}{value:>8}  {_show_interval(check):<18}{_show_need(check):>9}"
+        state = "passed" if check["passed"] else "FAILED"
+        if not check["passed"] or check["value"] is None:
+            state += f"  {check['why']}"
+        lines.append(f"{line}  {state}")
+    return "\n".join(lines)
 
 
 def _count(gate: Mapping[str, Any], failed: list[Any]) -> str:
@@ -51,7 +64,7 @@ def _count(gate: Mapping[str, Any], failed: list[Any]) -> str:
 def _compare(gate: Mapping[str, Any]) -> str:
     detectable = gate.get("smallest_detectable_difference")
     version = gate.get("champion_version")
-    against = f"Against champion {version}" if version else "Against the champion"
+    against = f"Overlap against champion {version}" if version else "Overlap against the champion"
     phrase = (
         "There is no champion yet."
         if gate["comparison"] == "no champion"
@@ -73,7 +86,7 @@ def _list_gates(gate: Mapping[str, Any], room: int) -> list[str]:
         f"{'✓' if c['passed'] else '✕'} |"
         for c in shown
     ]
-    more = [f"Also judged, without a number: {', '.join(others)}."] if others else []
+    more = ["", f"Also judged, without a number: {', '.join(others)}."] if others else []
     return ["| gate | value | 95 % interval | needs | |", "|---|---:|---|---:|---|", *rows, *more]
 
 
@@ -100,11 +113,12 @@ def _name_weakest(slices: pd.DataFrame) -> list[str]:
 
 
 def _name_origin(gate: Mapping[str, Any], lineage: Any) -> str:
-    git = (lineage or {}).get("git", {}).get("revision") or "unknown"
+    git = (lineage or {}).get("git", {})
+    code = f"git `{(git.get('revision') or 'unknown')[:12]}`{' and changes' if git.get('changed') else ''}"
     bound = gate.get("bound", {})
     weights = str(bound.get("weights_sha256", "unknown"))[:12]
     data = str(bound.get("evaluation_data_sha256", "unknown"))[:12]
-    return f"- weights `{weights}`, test data `{data}`, git `{git[:12]}`"
+    return f"- weights `{weights}`, test data `{data}`, {code}"
 
 
 def _show_interval(check: Mapping[str, Any]) -> str:

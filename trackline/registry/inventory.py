@@ -36,6 +36,7 @@ def summarise(store: Store, version: Version) -> dict[str, Any]:
         "registered": _tell_time(version.created_ms),
         "verdict": version.tags.get("verdict"),
         "git_revision": version.tags.get("git.revision"),
+        "git_changed": version.tags.get("git.changed") == "True",
         **{name: metrics.get(name) for name in SHOWN},
     }
 
@@ -52,7 +53,7 @@ def tabulate(rows: list[dict[str, Any]]) -> str:
         lines.append(
             f"{row['version']:<9}{', '.join(row['aliases']):<22}{row['registered'][:16]:<18}"
             f"{ao:>6}{right:>8}  {row['verdict'] or '':<10}{row['sha256'][:12]:<14}"
-            f"{(row['git_revision'] or '')[:10]}"
+            f"{(row['git_revision'] or '')[:10]}{' and changes' if row['git_changed'] else ''}"
         )
     return "\n".join([head, *lines]) if lines else ""
 
@@ -77,26 +78,38 @@ def describe(store: Store, version: Version) -> dict[str, Any]:
 
 
 def tell(content: Mapping[str, Any]) -> str:
-    """A description for people."""
+    """A description for people: gates and numbers first, hashes last."""
+    from trackline.evaluation.summary import tabulate
+
     named = f" = {', '.join(content['aliases'])}" if content["aliases"] else ""
-    lines = [
+    head = (
         f"{content['name']} version {content['version']}{named}, registered {content['registered']}"
-    ]
-    lines += [f"  {name:<32}{value}" for name, value in sorted(content["tags"].items())]
-    lines += ["metrics", *(f"  {n:<32}{v:.4g}" for n, v in sorted(content["metrics"].items()))]
-    lines += ["gates"]
-    for check in content["checks"]:
-        interval = f" [{check['low']}, {check['high']}]" if check.get("low") is not None else ""
-        state = "passed" if check["passed"] else "FAILED"
-        lines.append(
-            f"  {check['name']:<32}{state}  {check['value']}{interval}, needs {check['threshold']}"
-        )
-    lines += ["as champion"] if content["moves"] else ["never champion"]
-    lines += [
-        f"  {m['when'][:19]}  {m['kind']} {m['from'] or 'none'} -> {m['to']} by {m['who']}: {m['why'] or '-'}"
+    )
+    moves = [
+        f"{m['when'][:19].replace('T', ' ')}  {m['kind']} {m['from'] or 'none'} -> {m['to']} "
+        f"by {m['who']}: {m['why'] or '-'}"
         for m in content["moves"]
     ]
-    return "\n".join(lines)
+    parts = {
+        head: [],
+        "gates": tabulate(content["checks"]).splitlines(),
+        "metrics": _list_metrics(content["metrics"]),
+        "as champion" if moves else "never champion": moves,
+        "origin": [f"{name:<32}{value}" for name, value in sorted(content["tags"].items())],
+    }
+    return "\n".join(
+        line for title, rows in parts.items() for line in (title, *(f"  {row}" for row in rows))
+    )
+
+
+def _list_metrics(found: Mapping[str, float]) -> list[str]:
+    """A line for each metric, its interval behind it."""
+    ends = {name for m in found for name in (f"{m}_low", f"{m}_high")}
+    lines = []
+    for name in sorted(found.keys() - ends, key=str.lower):
+        interval = [f"{found[end]:.4g}" for end in (f"{name}_low", f"{name}_high") if end in found]
+        lines.append(f"{name:<32}{found[name]:<8.4g} {' to '.join(interval)}".rstrip())
+    return lines
 
 
 def compare(a: Mapping[str, Any], b: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
