@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trackline import champion, config
 from trackline.commandline import Parser, exit_code
+from trackline.errors import TracklineError
 
 if TYPE_CHECKING:
+    import pandas as pd
+
+    from trackline.data.profile import Profile
     from trackline.drift import Comparison
 
 DESCRIPTION = """\
 Profile the training split (size, motion, light, class ... of each sequence) and compare it with a reference.
 The verdict is one of: no reference, too few sequences, none, warn, drift. It never stops the pipeline.
 
-reads   artifacts/annotations.parquet, some images below data/, and a reference profile if there is one
+reads   artifacts/annotations.parquet, some images below data/, a reference profile if there is one, and the
+        model beside it, whose network sees crops of today's targets
 writes  artifacts/profile.json, metrics/drift.json, reports/drift.html (one file, works offline)
 
 exit codes   0 written, whatever the verdict   3 params.yaml is wrong   10 no readable table or reference
@@ -42,13 +48,29 @@ def drift(
     from trackline.data.profile import describe, read
     from trackline.drift import compare, render
 
-    earlier = read(reference) if reference else None
-    current = describe(table.read_used(annotations), data, "train", limits)
-    comparison = compare(current, earlier, limits)
+    earlier, rows = read(reference) if reference else None, table.read_used(annotations)
+    current = describe(rows, data, "train", limits)
+    seen = current
+    if reference and earlier and len(earlier.embedding):
+        seen = see(current, reference.parent, rows, data)
+    comparison = compare(seen, earlier, limits)
     current.write(profile)
-    artifacts.write_text(report, render(comparison, current, earlier))
-    artifacts.write_json(metrics, comparison.tell(current, earlier))
+    artifacts.write_text(report, render(comparison, seen, earlier))
+    artifacts.write_json(metrics, comparison.tell(seen, earlier))
     return comparison
+
+
+def see(profile: Profile, model: Path, rows: pd.DataFrame, data: Path) -> Profile:
+    """Add crops as the network of a package sees them; none, with a warning, where it cannot be loaded."""
+    from trackline.models import package
+    from trackline.models.embedding import embed
+
+    try:
+        network = package.load(model).network
+    except TracklineError as error:
+        print(f"warning: {error}; the embedding is not compared", file=sys.stderr)
+        return profile
+    return replace(profile, embedding=embed(network, rows, data, profile.split))
 
 
 def find_reference(pin: Path, settings: config.Registry) -> Path | None:

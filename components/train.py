@@ -1,15 +1,17 @@
 """Train: learn the multi-task tracker from the annotated training sequences.
 
 Reads the annotation table, the images below the data folder and the profile of the data; writes the
-model package artifacts/model/, metrics/train.json and plots/train.csv with a row an epoch.
+model package artifacts/model/, metrics/train.json and plots/train.csv with a row an epoch. The profile in
+the package also tells how the trained network sees crops of its data.
 
 Killed at any moment and started again with the same parameters and data, it goes on from the last
 checkpoint (written after each epoch and every train.checkpoint_minutes) and ends with the weights of
 an uninterrupted run, to the bit on a CPU. SIGTERM and Ctrl-C end the step at hand, save and leave.
 Several devices: torchrun --nproc-per-node 2 -m components.train (docs/training.md).
 
-exit codes: 0 trained, 3 params.yaml, 11 no training sequence, 12 missing or 13 corrupt image,
-22 processes that see different checkpoints, 75 told to stop and saved, 76 another process died
+exit codes: 0 trained, 3 params.yaml, 10 unreadable table or profile, 11 no training sequence, 12 missing
+or 13 corrupt image, 22 processes that see different checkpoints, 75 told to stop and saved, 76 another
+process died
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
     import torch
 
     from trackline.data.clips import ClipLoader
+    from trackline.data.profile import Profile
+    from trackline.models.network import Network
     from trackline.training.distributed import Group
     from trackline.training.interruption import StopRequest
     from trackline.training.loop import Row, Trainer
@@ -54,9 +58,11 @@ class Outputs:
 
 def train(params: config.Params, inputs: Inputs, outputs: Outputs) -> Row:
     """Run the step; returns the last epoch's row."""
+    from trackline.data import profile
     from trackline.training import checkpoint, distributed
     from trackline.training.interruption import heed_signals
 
+    known = profile.read(inputs.profile) if inputs.profile.is_file() else None
     with distributed.join() as (group, device), heed_signals() as request:
         trainer, loader = make_trainer(params, inputs.annotations, device, group)
         run = identify_run(params, inputs.annotations)
@@ -65,7 +71,7 @@ def train(params: config.Params, inputs: Inputs, outputs: Outputs) -> Row:
         keeper = Keeper(outputs, run, request, params.train.checkpoint_minutes)
         trainer.fit(loader, keeper.after_epoch, keeper.after_step)
         if group.leads:
-            write_results(params, inputs, outputs, trainer)
+            write_results(params, inputs, outputs, trainer, known)
             checkpoint.remove(outputs.checkpoint)
         return trainer.rows[-1]
 
@@ -158,9 +164,9 @@ def identify_run(params: config.Params, annotations: Path) -> str:
 
 
 def write_results(
-    params: config.Params, inputs: Inputs, outputs: Outputs, trainer: Trainer
+    params: config.Params, inputs: Inputs, outputs: Outputs, trainer: Trainer, known: Profile | None
 ) -> None:
-    """Write the package and the metrics of a finished run."""
+    """Write the package and the metrics of a finished run; `known` is the profile of its data."""
     from trackline.models import package
     from trackline.models.card import write_card
     from trackline.sbom import list_packages
@@ -172,8 +178,8 @@ def write_results(
     classes = params.data.classes if trainer.network.class_head is not None else ()
     model = package.Package(trainer.trained, classes, params.track, lineage)
     extras = {package.SBOM: json.dumps(list_packages(), indent=1).encode()}
-    if inputs.profile.is_file():
-        extras[package.PROFILE] = inputs.profile.read_bytes()
+    if known:
+        extras[package.PROFILE] = see(known, trainer.trained, params, inputs).spell().encode()
     sums = package.save(outputs.model, model, write_card(model, trainer.rows), extras)
     metrics = {"parameters": sum(p.numel() for p in trainer.trained.parameters())}
     final = {
@@ -185,6 +191,15 @@ def write_results(
         "peak_memory_mb": round(measure_peak_memory_mb(trainer.device), 1),
     }
     artifacts.write_json(outputs.metrics, {**final, **metrics, **costs, "sha256": sums})
+
+
+def see(known: Profile, network: Network, params: config.Params, inputs: Inputs) -> Profile:
+    """The profile with crops of its data as the trained network sees them, for drift to compare."""
+    from trackline.data import table
+    from trackline.models.embedding import embed
+
+    rows = table.read_used(inputs.annotations)
+    return replace(known, embedding=embed(network, rows, Path(params.data.path), known.split))
 
 
 def format_row(row: Row) -> str:

@@ -11,7 +11,7 @@ import pytest
 
 from trackline import drift
 from trackline.config import Drift
-from trackline.data.profile import FEATURES, Profile
+from trackline.data.profile import DIRECTIONS, FEATURES, MEASURED, Profile
 from trackline.drift import calibrate, compare
 
 LIMITS = Drift()
@@ -20,17 +20,20 @@ LIMITS = Drift()
 def invent(count: int, seed: int) -> Profile:
     """A profile of sequences that all come from one world."""
     rng = np.random.default_rng(seed)
-    features = pd.DataFrame({name: rng.normal(5, 1, count) for name in FEATURES})
+    features = pd.DataFrame({name: rng.normal(5, 1, count) for name in MEASURED})
     features["length"] = rng.integers(5, 50, count).astype("float64")
     features["absence"] = rng.choice([0.0, 0.1], count, p=[0.95, 0.05])
     features["class"] = rng.choice(["bird", "boat", "car", "fish"], count)
-    return Profile("train", count, 20 * count, features)
+    seen = rng.normal(0, 3, (count, DIRECTIONS))
+    return Profile("train", count, 20 * count, features, seen)
 
 
-def halve(profile: Profile, seed: int) -> tuple[Profile, Profile]:
+def halve(profile: Profile, seed: int) -> list[Profile]:
     order = np.random.default_rng(seed).permutation(len(profile.features))
-    first, second = (profile.features.iloc[part] for part in np.array_split(order, 2))
-    return replace(profile, features=first), replace(profile, features=second)
+    return [
+        replace(profile, features=profile.features.iloc[part], embedding=profile.embedding[part])
+        for part in np.array_split(order, 2)
+    ]
 
 
 def change(profile: Profile, **values: Any) -> Profile:
@@ -43,7 +46,8 @@ def moved(comparison: drift.Comparison) -> list[str]:
 
 @pytest.mark.parametrize("seed", range(4))
 def test_random_halves_of_the_same_data_raise_no_alarm(seed: int) -> None:
-    assert compare(*halve(invent(160, seed), seed), LIMITS).verdict == "none"
+    now, then = halve(invent(160, seed), seed)
+    assert compare(now, then, LIMITS).verdict == "none"
 
 
 def test_larger_boxes_and_darker_blurred_images_are_drift() -> None:
@@ -107,23 +111,62 @@ def test_calibration_measures_what_evidently_scores() -> None:
     assert measured == pytest.approx([scores["class"]])
 
 
-def test_chance_passes_the_threshold_as_rarely_as_promised() -> None:
-    limits = Drift(false_alarm_rate=0.5, min_shift=0)  # 1 in 22 for each feature
+@pytest.mark.parametrize("columns", [["motion"], drift.COLUMNS["embedding"]])
+def test_chance_passes_the_threshold_as_rarely_as_promised(columns: list[str]) -> None:
+    limits = Drift(false_alarm_rate=0.5, min_shift=0)  # 1 in 24 for each feature
     rng = np.random.default_rng(0)
     alarms = 0
-    for _ in range(200):
-        then, now = (pd.Series(rng.normal(size=n), name="motion") for n in (60, 40))
-        score = drift._shift(pd.concat([then, now], ignore_index=True), then)
-        alarms += score(np.arange(100)[None] < 60).item() >= calibrate(then, now, limits)
-    assert 1 <= alarms <= 20  # 9 expected
+    for _ in range(100):
+        then, now = (
+            pd.DataFrame(rng.normal(size=(n, len(columns))), columns=columns) for n in (60, 40)
+        )
+        pool, belongs = pd.concat([then, now], ignore_index=True), np.arange(100)[None] < 60
+        scores = [drift._shift(pool[name], then[name])(belongs).item() for name in columns]
+        alarms += max(scores) >= calibrate(then, now, limits)
+    assert 1 <= alarms <= 11  # 4 expected
 
 
 def test_smaller_samples_get_wider_thresholds() -> None:
     few, many = (
-        calibrate(invent(n, 0).features["motion"], invent(n, 1).features["motion"], LIMITS)
+        calibrate(invent(n, 0).features[["motion"]], invent(n, 1).features[["motion"]], LIMITS)
         for n in (40, 400)
     )
     assert few > 2 * many
+
+
+def test_the_furthest_that_chance_can_reach_is_no_alarm() -> None:
+    then = change(invent(40, 1), absence=0.0)
+    now = change(invent(40, 2), absence=[0.1] * 3 + [0.0] * 37)  # all three on this side: 1 in 8
+    by_name = {feature.name: feature for feature in compare(now, then, LIMITS).features}
+    assert by_name["absence"].score == pytest.approx(by_name["absence"].threshold, rel=1e-4)
+    assert not by_name["absence"].moved
+
+
+def test_a_shift_in_one_direction_of_the_embedding_is_one_moved_feature() -> None:
+    now, then = invent(80, 1), invent(80, 2)
+    turned = replace(now, embedding=now.embedding + 4 * np.eye(DIRECTIONS)[5])
+    comparison = compare(turned, then, LIMITS)
+    assert (comparison.verdict, moved(comparison)) == ("warn", ["embedding"])
+    assert comparison.features[-1].column == "embedding 6"
+    assert comparison.tell(turned, then)["crops"] == 80
+    page = drift.render(comparison, turned, then)
+    assert "saw a crop each of 80 of" in " ".join(page.split())
+
+
+def test_fewer_sequences_than_crops_are_compared_as_they_are() -> None:
+    now, then = (replace(p, features=p.features.head(40)) for p in (invent(80, 1), invent(80, 2)))
+    comparison = compare(now, then, LIMITS)
+    assert comparison.verdict == "none"
+    assert all(feature.score is not None for feature in comparison.features)
+
+
+def test_without_crops_on_both_sides_the_embedding_is_not_compared() -> None:
+    blind = replace(invent(80, 1), embedding=np.zeros((0, DIRECTIONS)))
+    comparison = compare(blind, invent(80, 2), LIMITS)
+    assert (comparison.verdict, comparison.features[-1].score) == ("none", None)
+    assert "there is no network that saw crops of both" in drift.render(
+        comparison, blind, invent(80, 2)
+    )
 
 
 def test_the_page_stands_alone_and_trusts_no_text() -> None:

@@ -12,14 +12,18 @@ import numpy as np
 import pandas as pd
 
 from trackline import config
-from trackline.data.profile import FEATURES, NUMBERS, Profile
+from trackline.data.profile import DIRECTIONS, FEATURES, Profile
 
 Array = np.ndarray[Any, Any]
 Distance = Callable[[Array], Array]  # from the reference's rows [shuffles, rows] to [shuffles]
 
 METHODS = dict.fromkeys(FEATURES, "wasserstein") | {"class": "jensenshannon"}
+COLUMNS = {name: [name] for name in FEATURES} | {
+    "embedding": [f"embedding {k + 1}" for k in range(DIRECTIONS)]
+}
 CHUNK = 64  # shuffles at once: few enough for the processor's cache
 BINS = 24
+ROUNDING = 1e-5  # by which scores of shuffles, in float32, differ from Evidently's
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,7 @@ class Feature:
     threshold: float | None
     moved: bool
     why: str
+    column: str = ""  # of a feature that has several the one that moved furthest
 
 
 @dataclass(frozen=True)
@@ -48,6 +53,8 @@ class Comparison:
             "sequences": len(current.features),
             "sampled_from": current.sequences,
             "reference_sequences": len(reference.features) if reference else 0,
+            "crops": len(current.embedding),
+            "reference_crops": len(reference.embedding) if reference else 0,
             "features": [_tell(feature) for feature in self.features],
         }
 
@@ -58,32 +65,38 @@ def compare(current: Profile, reference: Profile | None, limits: config.Drift) -
         return Comparison("no reference", ())
     if min(len(current.features), len(reference.features)) < limits.min_sequences:
         return Comparison("too few sequences", ())
-    features = tuple(_compare_features(current.features, reference.features, limits))
+    features = tuple(_compare_features(_lay_out(current), _lay_out(reference), limits))
     moved = sum(feature.moved for feature in features)
     if moved >= limits.drift_features:
         return Comparison("drift", features)
     return Comparison("warn" if moved >= limits.warn_features else "none", features)
 
 
-def calibrate(reference: pd.Series[Any], current: pd.Series[Any], limits: config.Drift) -> float:
+def calibrate(reference: pd.DataFrame, current: pd.DataFrame, limits: config.Drift) -> float:
     """Find the score that chance alone reaches with a probability of false_alarm_rate / features.
 
-    Both samples are shuffled together and split anew at their own sizes (a permutation test, which is
-    exact for any size); the threshold lies above all but that share of the shuffled scores. A shift
-    smaller than min_shift never counts.
+    Both samples of a feature are shuffled together and split anew at their own sizes (a permutation
+    test, which is exact for any size); the threshold lies above all but that share of the shuffled
+    scores, of which the feature's furthest column has the highest. A shift smaller than min_shift never
+    counts.
     """
     pool = pd.concat([reference, current], ignore_index=True)
-    distance = _class_distance(pool) if reference.name == "class" else _shift(pool, reference)
+    distances = [
+        _class_distance(pool[name]) if name == "class" else _shift(pool[name], reference[name])
+        for name in pool
+    ]
     rate = limits.false_alarm_rate / len(
         FEATURES
     )  # Bonferroni: all features share the false alarms
     shuffles = int(np.ceil(2 / rate))
     rng = np.random.default_rng(limits.seed)
     belongs = np.arange(len(pool)) < len(reference)
-    parts = range(0, shuffles, CHUNK)
-    scores = [distance(rng.permuted(np.tile(belongs, (CHUNK, 1)), axis=1)) for _ in parts]
+    scores = []
+    for _ in range(0, shuffles, CHUNK):
+        shuffled = rng.permuted(np.tile(belongs, (CHUNK, 1)), axis=1)
+        scores.append(np.max([distance(shuffled) for distance in distances], axis=0))
     highest = np.sort(np.concatenate(scores)[:shuffles])
-    chance = highest[-int(rate * (shuffles + 1))]
+    chance = highest[-int(rate * (shuffles + 1))] * (1 + ROUNDING)
     return max(limits.min_shift, float(np.nextafter(chance, np.inf)))
 
 
@@ -93,12 +106,15 @@ def render(comparison: Comparison, current: Profile, reference: Profile | None) 
 
     loader = FileSystemLoader(Path(__file__).parent)
     pages = Environment(loader=loader, autoescape=True, undefined=StrictUndefined)
+    judged = {feature.name: feature for feature in comparison.features}
+    sides = [_lay_out(side) for side in (current, reference) if side]
+    shown = [name for name in FEATURES if name in judged or len(_known(sides[0], name))]
     return pages.get_template("drift.html.j2").render(
         comparison=comparison,
         current=current,
         reference=reference,
-        judged={feature.name: feature for feature in comparison.features},
-        charts=[_draw(name, current, reference) for name in FEATURES],
+        judged=judged,
+        charts=[_draw(name, judged.get(name), sides) for name in shown],
         meaning=FEATURES,
     )
 
@@ -107,41 +123,55 @@ def _compare_features(
     current: pd.DataFrame, reference: pd.DataFrame, limits: config.Drift
 ) -> list[Feature]:
     """Judge each feature that enough sequences on both sides have a value of."""
-    now = {name: _known(current[name]) for name in FEATURES}
-    then = {name: _known(reference[name]) for name in FEATURES}
+    now = {name: _known(current, name) for name in FEATURES}
+    then = {name: _known(reference, name) for name in FEATURES}
     fewest = {name: min(len(now[name]), len(then[name])) for name in FEATURES}
     enough = [name for name in FEATURES if fewest[name] >= limits.min_sequences]
     thresholds = {name: calibrate(then[name], now[name], limits) for name in enough}
-    scores = _score(current[enough], reference[enough], thresholds)
+    scores = _score(current, reference, thresholds)
     return [
-        Feature(name, scores[name][0], thresholds[name], scores[name][1], "")
+        scores[name]
         if name in scores
-        else Feature(name, None, None, False, f"only {fewest[name]} sequences have a value")
+        else Feature(name, None, None, False, _tell_lack(name, fewest[name]))
         for name in FEATURES
     ]
 
 
-def _known(values: pd.Series[Any]) -> pd.Series[Any]:
-    return values.replace([np.inf, -np.inf], np.nan).dropna()
+def _tell_lack(name: str, count: int) -> str:
+    if name == "embedding" and not count:
+        return "there is no network that saw crops of both"
+    return f"only {count} {'crops' if name == 'embedding' else 'sequences'} have a value"
+
+
+def _lay_out(profile: Profile) -> pd.DataFrame:
+    """All features as columns, those of the crops beside those of the sequences."""
+    seen = pd.DataFrame(profile.embedding, columns=COLUMNS["embedding"])
+    return pd.concat([profile.features.reset_index(drop=True), seen], axis=1)
+
+
+def _known(table: pd.DataFrame, name: str) -> pd.DataFrame:
+    return table[COLUMNS[name]].replace([np.inf, -np.inf], np.nan).dropna()
 
 
 def _score(
     current: pd.DataFrame, reference: pd.DataFrame, thresholds: dict[str, float]
-) -> dict[str, tuple[float, bool]]:
-    """Let Evidently score and judge each column: by name, the distance and whether it is too far."""
+) -> dict[str, Feature]:
+    """Let Evidently score and judge each column; a feature has moved when one of its columns has."""
     os.environ.setdefault("DO_NOT_TRACK", "true")
     from evidently import DataDefinition, Dataset, Report
     from evidently.metrics import ValueDrift
 
-    numbers = [name for name in thresholds if name in NUMBERS]
+    limits = {column: (name, at) for name, at in thresholds.items() for column in COLUMNS[name]}
+    numbers = [column for column in limits if column != "class"]
     kinds = DataDefinition(
-        numerical_columns=numbers, categorical_columns=[n for n in thresholds if n not in numbers]
+        numerical_columns=numbers, categorical_columns=[n for n in limits if n not in numbers]
     )
     drifts = [
-        ValueDrift(column=name, method=METHODS[name], threshold=threshold)
-        for name, threshold in thresholds.items()
+        ValueDrift(column=column, method=METHODS[name], threshold=at)
+        for column, (name, at) in limits.items()
     ]
-    sides = [Dataset.from_pandas(side, data_definition=kinds) for side in (current, reference)]
+    used = list(limits)
+    sides = [Dataset.from_pandas(t[used], data_definition=kinds) for t in (current, reference)]
     snapshot = Report(drifts, include_tests=True).run(*sides).dict()
     failed = {
         test["metric_config"]["params"]["column"]
@@ -149,7 +179,11 @@ def _score(
         if test["status"].value == "FAIL"
     }
     values = {metric["config"]["column"]: float(metric["value"]) for metric in snapshot["metrics"]}
-    return {name: (score, name in failed) for name, score in values.items()}
+    furthest = {name: max(COLUMNS[name], key=values.__getitem__) for name in thresholds}
+    return {
+        name: Feature(name, values[column], thresholds[name], column in failed, "", column)
+        for name, column in furthest.items()
+    }
 
 
 def _shift(pool: pd.Series[Any], reference: pd.Series[Any]) -> Distance:
@@ -195,9 +229,10 @@ def _tell(feature: Feature) -> dict[str, Any]:
     return {"name": feature.name, **rounded, "moved": feature.moved, "why": feature.why}
 
 
-def _draw(name: str, current: Profile, reference: Profile | None) -> dict[str, Any]:
+def _draw(name: str, judged: Feature | None, tables: list[pd.DataFrame]) -> dict[str, Any]:
     """Shares of the sequences in bins that both sides have in common, for the page's bars."""
-    sides = [_known(side.features[name]) for side in (current, reference) if side]
+    column = judged.column if judged and judged.column else COLUMNS[name][0]
+    sides = [_known(table, name)[column] for table in tables]
     pool = pd.concat(sides, ignore_index=True)
     if name == "class":
         labels = pool.value_counts().sort_index().nlargest(BINS, keep="first").index
@@ -206,7 +241,7 @@ def _draw(name: str, current: Profile, reference: Profile | None) -> dict[str, A
     else:
         edges = np.histogram_bin_edges(pool, BINS)
         counts = [np.histogram(side, edges)[0] for side in sides]
-        ends = [f"{edge:.3g}" for edge in (edges[0], edges[-1])]
+        ends = [f"{edge:.3g}" for edge in (edges[0], edges[-1])] if len(pool) else ["", ""]
     shares = [count / max(count.sum(), 1) for count in counts]
     tallest = max(share.max(initial=0) for share in shares) or 1
     return {"name": name, "ends": ends, "bars": [(share / tallest).tolist() for share in shares]}

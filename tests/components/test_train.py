@@ -17,8 +17,9 @@ from components.evaluate import evaluate, swap_templates
 from components.train import Inputs, Outputs, train
 from components.train import main as train_main
 from trackline import artifacts, config
-from trackline.data import table
-from trackline.errors import CorruptImageError, EmptyDataError, MissingFrameError
+from trackline.data import profile, table
+from trackline.errors import CorruptImageError, DataError, EmptyDataError, MissingFrameError
+from trackline.models.embedding import embed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,7 +39,9 @@ def run(
     tmp_path_factory: pytest.TempPathFactory, annotations: Path, miniature: config.Params
 ) -> Run:
     root = tmp_path_factory.mktemp("run")
-    (root / "profile.json").write_text("{}")
+    rows = table.read_used(annotations)
+    known = profile.describe(rows, Path(miniature.data.path), "train", config.Drift())
+    known.write(root / "profile.json")
     outputs = place_outputs(root)
     train(miniature, Inputs(annotations, root / "profile.json"), outputs)
     evaluated = EvaluateOutputs(
@@ -48,10 +51,27 @@ def run(
     return Run(root, outputs, evaluated, metrics)
 
 
-def test_the_package_loads_and_carries_the_profile(run: Run, miniature: config.Params) -> None:
+def test_the_package_loads_and_carries_the_profile_with_what_its_network_sees(
+    run: Run, annotations: Path, miniature: config.Params
+) -> None:
     model = trackline.load(run.outputs.model)
     assert model.classes == miniature.data.classes
-    assert (run.outputs.model / "profile.json").read_text() == "{}"
+    given, packed = (
+        profile.read(p / "profile.json") for p in (run.outputs.model.parent, run.outputs.model)
+    )
+    pd.testing.assert_frame_equal(packed.features, given.features)
+    seen = embed(model.network, table.read(annotations), Path(miniature.data.path), "train")
+    assert packed.embedding.shape == (20, profile.DIRECTIONS)
+    np.testing.assert_allclose(packed.embedding, seen, rtol=1e-3, atol=1e-4)
+
+
+def test_a_profile_that_cannot_be_read_is_told_before_training(
+    tmp_path: Path, annotations: Path, miniature: config.Params
+) -> None:
+    (tmp_path / "profile.json").write_text("{}")
+    with pytest.raises(DataError, match="is not a profile"):
+        train(miniature, Inputs(annotations, tmp_path / "profile.json"), place_outputs(tmp_path))
+    assert not (tmp_path / "checkpoint").exists()
 
 
 def test_there_is_a_row_an_epoch_and_no_checkpoint_left(run: Run) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from trackline.config import Drift
 from trackline.data import footage, profile
-from trackline.data.profile import FEATURES
+from trackline.data.profile import MEASURED
 from trackline.errors import DataError, EmptyDataError
 
 
@@ -62,7 +62,7 @@ def test_a_sequence_of_which_nothing_can_be_read_has_no_such_features(
     features = measure(one.assign(w=0.0, bytes=0), world)
     unknown = features[features.isna()].index
     known = {"length", "absence", "class"}
-    assert set(unknown) == set(FEATURES) - known
+    assert set(unknown) == set(MEASURED) - known
 
 
 def test_a_profile_survives_its_file_and_is_the_same_every_time(
