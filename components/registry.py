@@ -110,8 +110,7 @@ def _diff(given: argparse.Namespace) -> Printed:
 
     store = _open(given)
     content = inventory.compare(*(inventory.describe(*_find(store, v)) for v in (given.a, given.b)))
-    lines = [f"{name}: {a} -> {b}" for name, (a, b) in content.items()]
-    return content, "\n".join(lines) or "the two are the same"
+    return content, inventory.tell_differences(content) or "the two are the same"
 
 
 def _fetch(given: argparse.Namespace) -> Printed:

@@ -276,6 +276,18 @@ def test_a_slice_that_lost_against_the_champion_fails_though_the_mean_did_not() 
     assert check(same, "slices_champion")["passed"]
 
 
+def test_a_slice_that_may_have_lost_shows_that_its_interval_reaches_what_is_needed() -> None:
+    truth, noisy = annotate(small=8), predict()
+    lost = {f"seq-{i:02d}": 0.5 * (i % 2) for i in range(8)}
+    noisy["iou"] -= noisy["sequence"].map(lost).fillna(0.0)
+    champion = Champion(3, box(predict(), truth))
+    judged = judge(weigh(box(noisy, truth), truth=truth, champion=champion), THRESHOLDS)
+    line = check(judged, "slices_champion")
+    assert line["passed"]
+    assert line["value"] < line["threshold"] < line["high"]
+    assert "size small fares worst, -0.2" in line["why"]
+
+
 def test_seeds_of_training_widen_the_comparison() -> None:
     champion = Champion(3, predict())
     sure = judge(weigh(predict(shift=-0.1), champion=champion), THRESHOLDS)

@@ -200,6 +200,27 @@ def test_a_champion_stands_beside_the_model(inputs: Inputs, tmp_path: Path) -> N
     assert "Overlap against the champion, version 3: no measurable change." in page
 
 
+def test_every_slice_has_the_champion_s_overlap_beside_it(inputs: Inputs, tmp_path: Path) -> None:
+    page = write(tmp_path, dataclasses.replace(inputs, champion=inputs.matched))
+    drawn = {t["name"]: t for t in read_data(page, "charts-data")["slices"]["data"]}
+    ours = dict(
+        pair
+        for name in drawn.keys() - {"champion"}
+        for pair in zip(drawn[name]["y"], drawn[name]["x"], strict=True)
+    )
+    assert dict(zip(drawn["champion"]["y"], drawn["champion"]["x"], strict=True)) == ours
+
+
+def test_the_scale_of_a_difference_marks_where_nothing_changes(
+    inputs: Inputs, tmp_path: Path
+) -> None:
+    line = {"name": "champion_ao", "passed": True, "why": "by -0.031 [-0.051, -0.013]",
+            "value": -0.031, "threshold": -0.08, "low": -0.051, "high": -0.013}  # fmt: skip
+    page = write(tmp_path, dataclasses.replace(inputs, gate={**inputs.gate, "checks": [line]}))
+    assert 'class="zero" d="M130.0 3V19"' in page
+    assert "by −0.031 [−0.051, −0.013]" in page
+
+
 def test_a_tracker_without_classes_is_told_by_its_boxes(inputs: Inputs, tmp_path: Path) -> None:
     plain = inputs.matched.drop(columns=["class", *(f"p_{name}" for name in inputs.classes)])
     numbers = metrics.summarise(plain, inputs.classes)

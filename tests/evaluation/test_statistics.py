@@ -15,6 +15,7 @@ from trackline.evaluation.statistics import (
     find_acceleration,
     find_detectable_difference,
     find_p_of_loss,
+    find_t_interval,
     find_t_probability,
     judge_difference,
     widen,
@@ -160,6 +161,17 @@ def test_the_p_value_of_a_loss_by_hand() -> None:
     assert find_p_of_loss(-differences) > 0.99
     assert find_p_of_loss(np.full(5, -0.1)) == 0
     assert find_p_of_loss(np.array([-1.0])) == 1
+
+
+def test_the_t_interval_is_that_of_the_tables_and_ends_where_the_test_decides() -> None:
+    differences = np.random.default_rng(2).normal(-0.03, 0.05, 10)
+    found = find_t_interval(differences, None, tail=0.025)
+    reach = 2.262157 * differences.std(ddof=1) / math.sqrt(10)
+    assert found.high - found.value == pytest.approx(reach, rel=1e-4)
+    p = find_p_of_loss(differences)
+    assert find_t_interval(differences, None, tail=1.01 * p).high < 0
+    assert find_t_interval(differences, None, tail=0.99 * p).high > 0
+    assert math.isnan(find_t_interval(differences[:1], None, tail=0.025).low)
 
 
 def test_holm_by_hand() -> None:

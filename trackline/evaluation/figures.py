@@ -68,7 +68,10 @@ def draw_precision(models: dict[str, pd.DataFrame], simple: pd.DataFrame) -> Fig
 
 
 def draw_slices(slices: pd.DataFrame) -> Figure | None:
-    """Average overlap of every slice but the classes, with its interval; hollow where too few tell."""
+    """Average overlap of every slice but the classes, with its interval; hollow where too few tell.
+
+    A column `champion` is drawn beside it.
+    """
     table = slices[slices["kind"] != "class"] if len(slices) else slices
     if table.empty:
         return None
@@ -77,6 +80,7 @@ def draw_slices(slices: pd.DataFrame) -> Figure | None:
         _escape(f"{row.kind}: {row.slice} ({row.sequences})") for row in table.itertuples()
     ]
     marks = [
+        *[_mark_champion(table) for _ in [0] if "champion" in table],
         _mark("enough sequences", table[~table["few"]], "circle"),
         _mark("too few to tell", table[table["few"]], "circle-open"),
     ]
@@ -95,6 +99,18 @@ def _mark(name: str, table: pd.DataFrame, symbol: str) -> Figure:
         "error_x": _interval(table),
         "marker": {"color": "var(--now)", "size": 10, "symbol": symbol},
         "hovertemplate": "%{y}: %{x:.3f}<extra></extra>",
+    }
+
+
+def _mark_champion(table: pd.DataFrame) -> Figure:
+    return {
+        "type": "scatter",
+        "mode": "markers",
+        "name": "champion",
+        "x": _numbers(table["champion"]),
+        "y": table["label"].tolist(),
+        "marker": {"color": "var(--then)", "size": 9, "symbol": "diamond"},
+        "hovertemplate": "champion, %{y}: %{x:.3f}<extra></extra>",
     }
 
 

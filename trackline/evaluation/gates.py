@@ -39,6 +39,7 @@ from trackline.evaluation.statistics import (
     correct_for_many,
     find_detectable_difference,
     find_p_of_loss,
+    find_t_interval,
 )
 
 if TYPE_CHECKING:
@@ -223,13 +224,15 @@ def _check_slice_losses(
     sure = correct_for_many(np.array(beyond)) < SURELY
     worse = [f"{n} {means[n]:+.3f}" for n, is_sure in zip(large, sure, strict=True) if is_sure]
     worst = min(means, key=lambda n: means[n])
+    rows, each = large[worst], SURELY / len(large)  # Holm's first step is Bonferroni's
+    ends = find_t_interval(losses[rows], frames[rows], tail=each)
     limit = f"than gate.slices.champion_margin_ao = {margin:g} against champion {champion.version}"
     why = (
         f"surely lost more {limit}: {', '.join(worse)}"
         if worse
-        else f"none of {len(large)} slices surely lost more {limit}"
+        else f"none of {len(large)} slices surely lost more {limit}; {worst} fares worst, {ends.value:+.3f}"
     )
-    return Check(name, not worse, why + note, means[worst], -margin)
+    return Check(name, not worse, why + note, ends.value, -margin, ends.low, ends.high)
 
 
 def _round(value: Any) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import astuple, dataclass, field
 from numbers import Real
@@ -13,9 +14,9 @@ from typing import Any
 import pandas as pd
 
 from trackline import artifacts
-from trackline.evaluation import figures, metrics, strips
+from trackline.evaluation import figures, metrics, slices, strips
 from trackline.evaluation.intervals import find_gain_interval
-from trackline.evaluation.statistics import bootstrap_mean
+from trackline.evaluation.statistics import UNKNOWN, bootstrap_mean
 
 NAMES = {
     "ao": "Average overlap",
@@ -111,7 +112,7 @@ def _tell(inputs: Inputs) -> dict[str, Any]:
         "comparisons": _compare(inputs),
         "strips": _cut_strips(inputs),
         "sequences": _list_sequences(inputs),
-        "slices": inputs.slices.to_dict("records"),
+        "slices": _list_slices(inputs).to_dict("records"),
         "charts": _draw(inputs),
         "lineage": _trace(inputs),
     }
@@ -127,7 +128,8 @@ def _title(check: Mapping[str, Any]) -> dict[str, Any]:
     name = check["name"]
     title = NAMES.get(name, name.replace("_", " ").capitalize())
     unknown = dict.fromkeys(("value", "threshold", "low", "high"))
-    return {**unknown, **check, "title": title, "scale": _place_on_scale(check)}
+    why = re.sub(r"(?<![\w.-])-(?=\d)", "−", check["why"])
+    return {**unknown, **check, "title": title, "why": why, "scale": _place_on_scale(check)}
 
 
 def _fill_tiles(numbers: Mapping[str, Any]) -> list[tuple[str, str, float, Any, Any]]:
@@ -150,13 +152,15 @@ def _place_on_scale(check: Mapping[str, Any]) -> dict[str, float] | None:
     largest = reach if check.get("at_most") else max(1, reach / 1.2)
     first, last = (0, largest) if min(numbers.values()) >= 0 else (-reach, reach)
     places = {k: round(100 * (v - first) / (last - first), 2) for k, v in numbers.items()}
-    return {"low": places["value"], "high": places["value"], **places, "first": first, "last": last}
+    ends = {"low": places["value"], "high": places["value"], "first": first, "last": last}
+    return {**ends, **places, **({"zero": 50.0} if first < 0 else {})}
 
 
 def _compare(inputs: Inputs) -> list[dict[str, Any]]:
     """Put the model's two main numbers beside those of simpler means, each with what it is."""
-    ours, champion, gaps = inputs.metrics, _summarise_champion(inputs), _find_gaps(inputs.matched)
+    ours, champion = inputs.metrics, _summarise_champion(inputs)
     checks = {check["name"]: check for check in inputs.gate["checks"]}
+    gaps = _find_gaps(inputs.matched, checks.get("champion_ao", {}))
     groups = [("Where is it?", "average overlap", "ao", _list_boxes(ours, champion))]
     if _is_number(ours.get("sequence_accuracy")):
         rows = _list_classes(ours, champion, len(inputs.classes))
@@ -166,16 +170,22 @@ def _compare(inputs: Inputs) -> list[dict[str, Any]]:
             "question": question,
             "unit": unit,
             "check": checks.get(name, {}),
-            "rows": [(*row, gaps.get(row[0])) for row in rows if _is_number(row[1])],
+            "rows": [
+                (*row, gaps.get(row[0]) if name == "ao" else None)
+                for row in rows
+                if _is_number(row[1])
+            ],
         }
         for question, unit, name, rows in groups
     ]
 
 
-def _find_gaps(matched: pd.DataFrame) -> dict[str, tuple[float, ...]]:
-    """How far this model's overlap lies above that of each control, paired: value, low and high."""
+def _find_gaps(matched: pd.DataFrame, champion: Mapping[str, Any]) -> dict[str, tuple[float, ...]]:
+    """How far this model's overlap lies above that of others, paired: value, low and high."""
     scored = metrics.select_scored(matched)
-    return {
+    known = (champion.get(name) for name in ("value", "low", "high"))
+    against = tuple(end for end in known if _is_number(end))
+    return ({"Champion": against} if len(against) == 3 else {}) | {
         title: astuple(gap)
         for title, control in CONTROLS.items()
         if _is_number((gap := find_gain_interval(scored, control, bootstrap_mean)).low)
@@ -242,6 +252,19 @@ def _list_sequences(inputs: Inputs) -> list[dict[str, Any]]:
     return [{str(k): v for k, v in row.items()} for row in rows.to_dict("records")]
 
 
+def _list_slices(inputs: Inputs) -> pd.DataFrame:
+    """The slices, with the champion's overlap beside them where there is one."""
+    if inputs.champion is None or inputs.slices.empty:
+        return inputs.slices
+    truth = inputs.truth[inputs.truth["sequence"].isin(inputs.champion["sequence"])]
+    theirs = slices.summarise(inputs.champion, truth, bootstrap=lambda *_: UNKNOWN)
+    return inputs.slices.merge(
+        theirs[["kind", "slice", "ao"]].rename(columns={"ao": "champion"}),
+        on=["kind", "slice"],
+        how="left",
+    )
+
+
 def _trace(inputs: Inputs) -> dict[str, Any]:
     """The lineage with code and data first, and what the verdict is bound to."""
     lineage = dict(inputs.lineage)
@@ -262,7 +285,7 @@ def _draw(inputs: Inputs) -> dict[str, figures.Figure]:
     charts = {
         "success": figures.draw_success(models, simple.get("success", pd.DataFrame())),
         "precision": figures.draw_precision(models, simple.get("precision", pd.DataFrame())),
-        "slices": figures.draw_slices(inputs.slices),
+        "slices": figures.draw_slices(_list_slices(inputs)),
         "reliability": figures.draw_reliability(inputs.matched),
         "classes": figures.draw_classes(inputs.matched, inputs.slices),
         "confusion": figures.draw_confusion(inputs.matched),
@@ -290,7 +313,7 @@ def _show_gap(gap: list[float]) -> str:
 
 
 def _show_end(value: float) -> str:
-    return f"{value:.2g}".replace("-", "−")
+    return f"{float(f'{value:.2g}'):g}".replace("-", "−")
 
 
 def _show_value(value: Any) -> str:

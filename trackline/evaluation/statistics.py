@@ -157,6 +157,25 @@ def find_p_of_loss(differences: Array, weights: Array | None = None) -> float:
     return find_t_probability(mean / error, count - 1)
 
 
+def find_t_interval(differences: Array, weights: Array | None, tail: float) -> Interval:
+    """The mean difference between bounds of which each errs with probability `tail`, by Student's t.
+
+    The upper one lies below 0 just where `find_p_of_loss` is below `tail`; unknown for fewer than two pairs.
+    """
+    differences, weights = _prepare(differences, weights)
+    count = len(differences)
+    if count < 2:
+        return UNKNOWN
+    mean, error = float(np.average(differences, weights=weights)), _find_error(differences, weights)
+    near, far = 0.0, 1e6
+    while far - near > 1e-9 * far:
+        middle = (near + far) / 2
+        near, far = (
+            (near, middle) if find_t_probability(-middle, count - 1) < tail else (middle, far)
+        )
+    return Interval(mean, mean - far * error, mean + far * error)
+
+
 def find_t_probability(t: float, freedom: int) -> float:
     """P(T ≤ t) of Student's t with so many degrees of freedom (Abramowitz & Stegun 26.7.3, 26.7.4)."""
     angle = math.atan(t / math.sqrt(freedom))

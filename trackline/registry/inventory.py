@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,6 +23,13 @@ from trackline.registry.versions import (
 )
 
 SHOWN = ("ao", "sequence_accuracy")
+# where differences are found, in the order of what a person asks first
+DIFFERENCES = {
+    "lineage.params": "params",
+    "metrics": "metrics",
+    "lineage": "training",
+    "tags": "origin",
+}
 
 
 def summarise(store: Store, version: Version) -> dict[str, Any]:
@@ -117,6 +125,25 @@ def compare(a: Mapping[str, Any], b: Mapping[str, Any]) -> dict[str, tuple[Any, 
     left, right = (_flatten({k: c[k] for k in ("tags", "metrics", "lineage")}) for c in (a, b))
     names = [*left, *(name for name in right if name not in left)]
     return {n: (left.get(n), right.get(n)) for n in names if left.get(n) != right.get(n)}
+
+
+def tell_differences(content: Mapping[str, tuple[Any, Any]]) -> str:
+    """What `compare` found for people: what was set and what came of it first, hashes last and short."""
+    groups: dict[str, list[str]] = {f"{name}.": [] for name in DIFFERENCES}
+    for name, (a, b) in content.items():
+        prefix = next(prefix for prefix in groups if name.startswith(prefix))
+        bare = name.removeprefix(prefix)
+        if prefix != "metrics." or not bare.endswith(("_low", "_high")):
+            groups[prefix].append(f"  {bare:<32}{_shorten(a)} -> {_shorten(b)}")
+    titles = zip(DIFFERENCES.values(), groups.values(), strict=True)
+    return "\n".join(line for title, rows in titles if rows for line in (title, *rows))
+
+
+def _shorten(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    text = "none" if value in (None, "None") else str(value)
+    return text[:12] if re.fullmatch("[0-9a-f]{40}|[0-9a-f]{64}", text) else text
 
 
 def verify(store: Store, version: Version) -> dict[str, Any]:
