@@ -21,6 +21,10 @@ from trackline.errors import ConfigError, TracklineError
 PAGE = 100
 
 
+class Unreachable(TracklineError):
+    """No server answers at the endpoint."""
+
+
 @dataclass(frozen=True)
 class Version:
     """An uploaded package, or with `new` one that a dry run would upload."""
@@ -79,7 +83,7 @@ def _probe(host: str, token: str | None, cookies: str | None, environment: Envir
         error.close()
         raise TracklineError(_explain(error.code, error.reason, "is it well?")) from None
     except OSError as error:
-        raise TracklineError(_explain_away(error)) from None
+        raise Unreachable(_explain_away(error)) from None
 
 
 @contextmanager
@@ -94,7 +98,7 @@ def explaining() -> Iterator[None]:
         said = _message(error)
         raise TracklineError(_explain(error.status, error.reason, said)) from None
     except (HTTPError, OSError) as error:
-        raise TracklineError(_explain_away(error)) from None
+        raise Unreachable(_explain_away(error)) from None
 
 
 def _explain(status: int, reason: str, said: str) -> str:
@@ -114,8 +118,9 @@ def _explain_away(error: Exception) -> str:
 
 
 def find_version(client: Any, package: Path, name: str) -> Version:
-    """The version with this very content, marked as new when the server does not have it."""
-    wanted, pipeline_id = name_version(package), client.get_pipeline_id(name)
+    """The version with this very content; marked as new when there is no server, or it does not have it."""
+    wanted = name_version(package)
+    pipeline_id = client.get_pipeline_id(name) if client else None
     if pipeline_id is not None:
         for version in list_all(
             client.list_pipeline_versions, "pipeline_versions", pipeline_id=pipeline_id

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -132,7 +133,7 @@ def _start(given: argparse.Namespace) -> None:
 
     environment = load(given.environment)
     collected = inputs.collect(given.params, given.set, given.data_rev, given.on_drift)
-    client = cluster.connect(environment)
+    client = _connect(environment, given.dry_run)
     with cluster.explaining(), _compiled(environment, collected) as package:
         if given.dry_run:
             found = cluster.find_version(client, package, collected.pipeline)
@@ -151,6 +152,20 @@ def _start(given: argparse.Namespace) -> None:
     print(f"version  {version.name}, {'uploaded' if version.new else 'already there'}")
     print(f"run      {run}")
     print(f"look     trackline pipeline status -e {given.environment}")
+
+
+def _connect(environment: Environment, dry_run: bool) -> Any:
+    """A client; None for a dry run where no server answers, which then shows what a new one would get."""
+    from pipelines import cluster
+
+    try:
+        return cluster.connect(environment)
+    except cluster.Unreachable as error:
+        if not dry_run:
+            raise
+        print(f"warning: {error}\nwarning: shown is what a server with nothing on it would be asked",
+              file=sys.stderr)  # fmt: skip
+        return None
 
 
 @contextmanager
@@ -208,7 +223,7 @@ def _apply(given: argparse.Namespace) -> None:
     from pipelines.environment import load
 
     environment, wanted = load(given.environment), schedules.load(given.file)
-    client = cluster.connect(environment)
+    client = _connect(environment, given.dry_run)
     find = (
         cluster.find_version if given.dry_run else partial(cluster.upload, environment=environment)
     )

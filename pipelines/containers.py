@@ -3,58 +3,57 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from trackline.errors import UsageError
 
+# what steps in subprocesses inherit, and a container is given by name
+HANDED_ON = (
+    "MLFLOW_TRACKING_", "AWS_", "TRACKLINE_UI", "TRACKLINE_WEBHOOK",
+    "TRACKLINE_SIGNING_", "TRACKLINE_TRUSTED_",
+)  # fmt: skip
 
-def contain(image: str, root: Path, remote: str, variables: dict[str, str]) -> Any:
-    """A runner of containers with a read-only root filesystem and no root user.
 
-    Raises UsageError without a container engine that has the image.
+def contain(
+    image: str, writable: Iterable[Path], readable: Iterable[Path], variables: dict[str, str]
+) -> Any:
+    """A runner of containers that see the named folders and files and may write to the first of them.
+
+    They have a read-only root filesystem and gain no privileges. Raises UsageError without a container engine
+    that has the image.
     """
     from docker.types import Mount
     from kfp import local
 
-    _find(image)
-    _wait_for_containers(variables)
-    registry = Path("registry").resolve()
-    folders = {str(root): False, str(registry): False, remote: True}
-    for folder in (root, registry):
+    user = _find_user(image)
+    inherited = {n: v for n, v in os.environ.items() if n.startswith(HANDED_ON)}
+    _wait_for_containers(inherited | variables)
+    folders = list(writable)
+    for folder in folders:
         folder.mkdir(parents=True, exist_ok=True)
-    mounts = [
-        Mount(path, path, type="bind", read_only=read_only)
-        for path, read_only in folders.items()
-        if Path(path).is_dir() and path != str(root)
-    ]
+    mounts = [Mount(str(f), str(f), type="bind") for f in folders]
+    mounts += [Mount(str(p), str(p), type="bind", read_only=True) for p in readable]
     return local.DockerRunner(
+        user=user,
         network_mode="host",
         read_only=True,
         tmpfs={"/tmp": ""},
         mounts=mounts,
-        **_choose_user(root, registry),
+        security_opt=["no-new-privileges"],
     )
 
 
-def _choose_user(*writable: Path) -> dict[str, str]:
-    """Run as whoever asks; for root as the image's own user, who then may write where it must."""
-    if os.getuid():
-        return {"user": f"{os.getuid()}:{os.getgid()}"}
-    os.umask(0)
-    for folder in writable:
-        for path in (folder, *folder.rglob("*")):
-            path.chmod(path.stat().st_mode | (0o777 if path.is_dir() else 0o666))
-    return {}
-
-
-def _find(image: str) -> None:
+def _find_user(image: str) -> str:
+    """Whoever asks, so that what steps write is theirs; inside a rootless engine's containers that is 0."""
     import docker
     from docker.errors import DockerException, ImageNotFound
 
     try:
         client = docker.from_env()
         client.images.get(image)
+        rootless = "name=rootless" in client.info().get("SecurityOptions", ())
         client.close()
     except ImageNotFound:
         raise UsageError(
@@ -66,6 +65,7 @@ def _find(image: str) -> None:
             f"no container engine answers ({str(error)[:120]}); start Docker or Podman's socket and name it "
             "in DOCKER_HOST, or leave --containers out to run in subprocesses"
         ) from None
+    return "0:0" if rootless else f"{os.getuid()}:{os.getgid()}"
 
 
 def _wait_for_containers(variables: dict[str, str]) -> None:

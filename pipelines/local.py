@@ -20,8 +20,9 @@ from components.notify import explain, find_failed
 from pipelines import containers
 from pipelines.environment import STEPS, Environment, Settings
 from pipelines.graph import Inputs
-from trackline import artifacts, journal
+from trackline import artifacts, config, journal
 from trackline.errors import DataError, GateRefused, TracklineError
+from trackline.registry import store
 
 ROOT = Path("artifacts/kubeflow")
 
@@ -82,7 +83,9 @@ def run(
             "ignore"
         )  # of kfp's own making: resources that a laptop does not ration
         runner = (
-            containers.contain(image, root, remote, _without_revision(variables))
+            containers.contain(
+                image, *list_paths(inputs.params, root, remote), _without_revision(variables)
+            )
             if image
             else local.SubprocessRunner(use_venv=False)
         )
@@ -98,10 +101,24 @@ def run(
 
 def find_remote(project: Path = Path()) -> str:
     """The project's DVC cache, which is laid out like a remote; filled from data.dvc when it is not."""
-    command = [sys.executable, "-m", "dvc", "repro", "--quiet", "--pull", "data.dvc"]
+    dvc = (sys.executable, "-m", "dvc")
+    command = (*dvc, "repro", "--quiet", "--pull", "data.dvc")
     if subprocess.run(command, cwd=project, check=False).returncode:
         raise DataError("data.dvc cannot be brought here; `dvc pull data.dvc` says why")
-    return str((project / ".dvc/cache").resolve())
+    said = subprocess.run((*dvc, "cache", "dir"), cwd=project, capture_output=True, check=True)
+    return said.stdout.decode().strip()
+
+
+def list_paths(params: config.Params, root: Path, remote: str) -> tuple[list[Path], list[Path]]:
+    """What containers must see of this machine: folders to write into, and what is only read."""
+    writable, readable = [root], [Path(remote)]
+    uri = _make_absolute(store.find_uri(params.registry))
+    if uri.startswith(store.SQLITE):
+        writable.append(Path(uri.removeprefix(store.SQLITE)).parent)
+    files = [params.model.pretrained, params.registry.trust.key]
+    files += [os.environ.get(name) for name in ("TRACKLINE_SIGNING_KEY", "TRACKLINE_TRUSTED_KEY")]
+    readable += [Path(file).resolve() for file in files if file and Path(file).exists()]
+    return writable, readable
 
 
 def _describe(root: Path, remote: str, image: str) -> Environment:
@@ -121,6 +138,8 @@ def _variables(run: str, root: Path) -> Iterator[dict[str, str]]:
         "TRACKLINE_CHECKPOINTS": f"{root}/checkpoints",
         "TRACKLINE_REVISION": _find_revision(),
     }
+    if uri := os.environ.get("MLFLOW_TRACKING_URI"):
+        given["MLFLOW_TRACKING_URI"] = _make_absolute(uri)
     before = {name: os.environ.get(name) for name in given}
     os.environ.update(given)
     try:
@@ -153,15 +172,24 @@ def _hash_code() -> str:
 
 
 def _with_absolute_paths(inputs: Inputs) -> Inputs:
-    """The project's own registry and weights, named so that a step finds them from its scratch folder."""
-    params, prefix = inputs.params, "sqlite:///"
-    uri, weights = params.registry.uri, params.model.pretrained
-    if uri.startswith(prefix):
-        uri = f"{prefix}{Path(uri.removeprefix(prefix)).resolve()}"
-    if weights and Path(weights).exists():
-        weights = str(Path(weights).resolve())
-    registry = dataclasses.replace(params.registry, uri=uri)
-    model = dataclasses.replace(params.model, pretrained=weights)
+    """The project's own registry, key and weights, so that a step finds them from its scratch folder."""
+    params = inputs.params
+    registry, model = params.registry, params.model
+    trust = dataclasses.replace(registry.trust, key=_find(registry.trust.key))
+    registry = dataclasses.replace(registry, uri=_make_absolute(registry.uri), trust=trust)
+    model = dataclasses.replace(model, pretrained=_find(model.pretrained))
     return dataclasses.replace(
         inputs, params=dataclasses.replace(params, registry=registry, model=model)
     )
+
+
+def _find(name: str | None) -> str | None:
+    """The absolute path of what exists here; other names are left as they are."""
+    return str(Path(name).resolve()) if name and Path(name).exists() else name
+
+
+def _make_absolute(uri: str) -> str:
+    """The address of a registry; a SQLite file's is found from any folder then."""
+    if not uri.startswith(store.SQLITE):
+        return uri
+    return f"{store.SQLITE}{Path(uri.removeprefix(store.SQLITE)).resolve()}"

@@ -48,11 +48,13 @@ def check_inputs(environment: Environment, inputs: Inputs) -> None:
             f"registry.uri is {uri}, a file of this machine, and a model registered there would end with the "
             "pod; set variables.MLFLOW_TRACKING_URI to the address of an MLflow server"
         )
-    if weights and Path(weights).exists() and not weights.startswith(f"{MOUNT}/"):
-        raise ConfigError(
-            f"model.pretrained is {weights}, a file of this machine, which no pod sees; put it on the volume "
-            f"and name it there, {MOUNT}/…"
-        )
+    key = None if "TRACKLINE_TRUSTED_KEY" in given else inputs.params.registry.trust.key
+    for name, file in {"model.pretrained": weights, "registry.trust.key": key}.items():
+        if file and Path(file).exists() and not file.startswith(f"{MOUNT}/"):
+            raise ConfigError(
+                f"{name} is {file}, a file of this machine, which no pod sees; put it on the volume "
+                f"and name it there, {MOUNT}/…"
+            )
 
 
 def check(text: str, environment: Environment) -> None:

@@ -109,9 +109,9 @@ def explain_cron(text: str) -> str:
 def plan(
     client: Any, environment: Environment, wanted: dict[str, tuple[Schedule, Version]]
 ) -> list[Change]:
-    """What would have to change on the server."""
+    """What would have to change on the server; without a client, on one that has no schedule yet."""
     existing: dict[str, list[Any]] = {}
-    for run in list_kept(client, environment):
+    for run in list_kept(client, environment) if client else ():
         existing.setdefault(run.display_name, []).append(run)
     changes = [_compare(n, s, v, existing.pop(n, []), environment) for n, (s, v) in wanted.items()]
     gone = [
@@ -154,9 +154,9 @@ def _compare(
 ) -> Change:
     old = tuple(run.recurring_run_id for run in found)
     if not found:
-        return Change(
-            "create", name, f"{wanted.cron}, {explain_cron(wanted.cron)}", wanted, version
-        )
+        paused = "" if wanted.enabled else ", paused"
+        why = f"{wanted.cron}, {explain_cron(wanted.cron)}{paused}"
+        return Change("create", name, why, wanted, version)
     if len(found) > 1 or found[0].description != describe(wanted, version, environment):
         return Change(
             "replace", name, f"{wanted.cron}, version {version.name}", wanted, version, old

@@ -204,6 +204,21 @@ def test_a_server_that_is_away_is_named(
     assert "check endpoint" in capsys.readouterr().err
 
 
+def test_a_dry_run_needs_no_server(
+    cluster: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It says so, and shows what an empty server would be asked."""
+    monkeypatch.setenv("KF_PIPELINES_ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.chdir(ROOT)
+    file = ROOT / "pipelines/environments/schedules.yaml"
+    assert pipeline("schedule", "apply", file, "-e", cluster, "--dry-run") == 0
+    said = capsys.readouterr()
+    assert said.out.count("would create") == 3
+    assert "cannot be reached" in said.err
+    assert "a server with nothing on it" in said.err
+    assert pipeline("schedule", "apply", file, "-e", cluster) == 1
+
+
 @pytest.mark.parametrize(
     ("cron", "message"),
     [

@@ -159,10 +159,12 @@ def test_processes_share_a_pod_s_cores(train: dict[str, Any], threads: int, tmp_
 def test_files_of_this_machine_are_refused_where_no_pod_sees_them(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="would end with the pod; set variables"):
         compile_example(tmp_path, variables={})
-    params = config.Params(model=config.Model(pretrained=str(tmp_path)))
-    inputs = Inputs("e807f842e3a1fa97e23ab2052d278d08.dir", params, Pin("tracker"))
-    with pytest.raises(ConfigError, match=r"which no pod sees; put it on the volume"):
-        package.compile_package(load(tmp_path), inputs, tmp_path / "pipeline.yaml")
+    key = config.Registry(trust=config.Trust(key=str(tmp_path)))
+    weights = config.Model(pretrained=str(tmp_path))
+    for params in (config.Params(model=weights), config.Params(registry=key)):
+        inputs = Inputs("e807f842e3a1fa97e23ab2052d278d08.dir", params, Pin("tracker"))
+        with pytest.raises(ConfigError, match=r"which no pod sees; put it on the volume"):
+            package.compile_package(load(tmp_path), inputs, tmp_path / "pipeline.yaml")
 
 
 def test_across_nodes_the_gpus_are_the_job_s(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ import pytest
 import yaml
 
 from components import train
+from pipelines import local
 from pipelines.local import Outcome
 from tests.pipelines.conftest import Project
 from tests.test_pipeline import CODE, FILES, ROOT
@@ -212,6 +213,24 @@ def _stop_early(params: Any) -> Any:
     return dataclasses.replace(
         params, validate=dataclasses.replace(params.validate, min_sequences_per_split=1000)
     )
+
+
+def test_containers_see_what_the_parameters_name(
+    project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The registry's folder to write into; weights and keys to read; a timm model is no file."""
+    monkeypatch.chdir(tmp_path)
+    Path("vit.safetensors").touch()
+    params = project.params
+    named = dataclasses.replace(
+        params, model=dataclasses.replace(params.model, pretrained="vit.safetensors")
+    )
+    root, remote = tmp_path / "root", tmp_path / "remote"
+    writable, readable = local.list_paths(named, root, str(remote))
+    assert writable == [root, tmp_path / "registry"]
+    assert readable == [remote, tmp_path / "vit.safetensors"]
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://mlflow.example.org")
+    assert local.list_paths(params, root, str(remote)) == ([root], [remote])
 
 
 def test_a_journal_is_read_in_the_order_of_the_steps(accepted: Outcome, project: Project) -> None:
