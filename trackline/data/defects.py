@@ -13,9 +13,6 @@ from trackline.data.facts import Facts, Mask, Values
 from trackline.data.table import BOX
 from trackline.data.tree import SPLITS
 
-SAME_BITS = 2  # of 64 may differ between one image and another encoding of it
-NEAR_SHARE = 0.2  # of a sequence's frames that must look like another's to call it a copy
-
 
 def find_twice(facts: Facts) -> Values:
     """Frames that occur more than once."""
@@ -28,7 +25,7 @@ def find_gaps(facts: Facts) -> Values:
     frame = facts.get("frame").astype(np.int64)
     before = np.where(facts.starts, -1, np.roll(frame, 1))
     at = np.flatnonzero(frame > before + 1)
-    return _say(at, (f"{before[i] + 1} to {frame[i] - 1}" for i in at))
+    return say(at, (f"{before[i] + 1} to {frame[i] - 1}" for i in at))
 
 
 def find_missing_images(facts: Facts) -> Values:
@@ -44,13 +41,13 @@ def find_unannotated(facts: Facts) -> Values:
 def find_corrupt(facts: Facts) -> Values:
     """Images that do not decode to their end."""
     at = np.flatnonzero((facts.checks.problems != "") & ~facts.absent & ~_is_huge(facts))
-    return _say(at, facts.checks.problems[at])
+    return say(at, facts.checks.problems[at])
 
 
 def find_huge(facts: Facts) -> Values:
     """Images of more pixels than memory should be given for; they are not decoded."""
     at = np.flatnonzero(_is_huge(facts))
-    return _say(at, (f"{facts.get('width')[i]}x{facts.get('height')[i]}" for i in at))
+    return say(at, (f"{facts.get('width')[i]}x{facts.get('height')[i]}" for i in at))
 
 
 def find_other_sizes(facts: Facts) -> Values:
@@ -58,7 +55,7 @@ def find_other_sizes(facts: Facts) -> Values:
     w, h = facts.get("width"), facts.get("height")
     known = (w > 0) & (w[facts.first] > 0)
     at = np.flatnonzero(known & ((w != w[facts.first]) | (h != h[facts.first])))
-    return _say(at, (f"{w[i]}x{h[i]}, first {w[facts.first[i]]}x{h[facts.first[i]]}" for i in at))
+    return say(at, (f"{w[i]}x{h[i]}, first {w[facts.first[i]]}x{h[facts.first[i]]}" for i in at))
 
 
 def find_misstated_sizes(facts: Facts) -> Values:
@@ -67,7 +64,7 @@ def find_misstated_sizes(facts: Facts) -> Values:
     w, h = unit["width"].to_numpy(), unit["height"].to_numpy()
     say_w, say_h = unit["stated_width"].to_numpy(), unit["stated_height"].to_numpy()
     at = np.flatnonzero((w > 0) & (say_w > 0) & ((w != say_w) | (h != say_h)))
-    return _say(at, (f"{w[i]}x{h[i]}, stated {say_w[i]}x{say_h[i]}" for i in at))
+    return say(at, (f"{w[i]}x{h[i]}, stated {say_w[i]}x{say_h[i]}" for i in at))
 
 
 def find_misstated_lengths(facts: Facts) -> Values:
@@ -75,7 +72,7 @@ def find_misstated_lengths(facts: Facts) -> Values:
     unit = facts.units["sequence"]
     there, stated = unit["footage_frames"].to_numpy(), unit["stated_frames"].to_numpy()
     at = np.flatnonzero((stated > 0) & (there > 0) & (there != stated))
-    return _say(at, (f"{there[i]} images, stated {stated[i]}" for i in at))
+    return say(at, (f"{there[i]} images, stated {stated[i]}" for i in at))
 
 
 def find_not_finite(facts: Facts) -> Values:
@@ -83,7 +80,7 @@ def find_not_finite(facts: Facts) -> Values:
     at = np.flatnonzero(facts.annotated & facts.get("visible") & ~facts.finite)
     source, line = facts.table["source"].iloc[at], facts.get("line")[at]
     where = (f" ({s}:{k})" for s, k in zip(source, line, strict=True))
-    return _say(
+    return say(
         at, (told + place for told, place in zip(_tell_boxes(facts, at), where, strict=True))
     )
 
@@ -91,7 +88,7 @@ def find_not_finite(facts: Facts) -> Values:
 def find_not_positive(facts: Facts) -> Values:
     """Boxes without area."""
     at = np.flatnonzero(facts.finite & ~facts.positive)
-    return _say(at, _tell_boxes(facts, at))
+    return say(at, _tell_boxes(facts, at))
 
 
 def find_outside(facts: Facts) -> Values:
@@ -108,7 +105,7 @@ def _tell_outside(facts: Facts, bad: Mask) -> Values:
     width, height = facts.get("width"), facts.get("height")
     at = np.flatnonzero(bad)
     sizes = (f" in {width[i]}x{height[i]}" if width[i] else "" for i in at)
-    return _say(at, (told + size for told, size in zip(_tell_boxes(facts, at), sizes, strict=True)))
+    return say(at, (told + size for told, size in zip(_tell_boxes(facts, at), sizes, strict=True)))
 
 
 def find_boxes_of_absent(facts: Facts) -> Values:
@@ -117,7 +114,7 @@ def find_boxes_of_absent(facts: Facts) -> Values:
     at = np.flatnonzero(
         ~facts.get("visible") & facts.annotated & (w > 0) & (h > 0) & np.isnan(cover)
     )
-    return _say(at, _tell_boxes(facts, at))
+    return say(at, _tell_boxes(facts, at))
 
 
 def find_teleports(facts: Facts) -> Values:
@@ -128,7 +125,7 @@ def find_teleports(facts: Facts) -> Values:
         step = np.hypot(centre - np.roll(centre, 1), middle - np.roll(middle, 1))
         sizes = step / np.maximum(np.maximum(side, np.roll(side, 1)), 1)
         at = np.flatnonzero(facts.followed & (sizes > facts.limits.max_step))
-    return _say(at, (f"{step[i]:.0f} px, {sizes[i]:.1f} times its size" for i in at))
+    return say(at, (f"{step[i]:.0f} px, {sizes[i]:.1f} times its size" for i in at))
 
 
 def find_explosions(facts: Facts) -> Values:
@@ -138,7 +135,7 @@ def find_explosions(facts: Facts) -> Values:
         ratio = area / np.roll(area, 1)
         limit = facts.limits.max_growth
         at = np.flatnonzero(facts.followed & ((ratio > limit) | (ratio < 1 / limit)))
-    return _say(at, (f"{ratio[i]:.3g} times the area of the frame before" for i in at))
+    return say(at, (f"{ratio[i]:.3g} times the area of the frame before" for i in at))
 
 
 def find_frozen(facts: Facts) -> Values:
@@ -149,7 +146,7 @@ def find_frozen(facts: Facts) -> Values:
     runs = np.cumsum(~same) - 1
     length = np.bincount(runs) if len(runs) else np.zeros(0, dtype=int)
     at = np.flatnonzero(facts.positive & (length[runs] >= facts.limits.max_frozen_frames))
-    return _say(at, (f"the same for {length[runs[i]]} frames" for i in at))
+    return say(at, (f"the same for {length[runs[i]]} frames" for i in at))
 
 
 def find_unknown_classes(facts: Facts) -> Values:
@@ -163,20 +160,20 @@ def find_changed_classes(facts: Facts) -> Values:
     """Frames of another class than the first of their sequence."""
     codes, names = pd.factorize(facts.table["class"])
     at = np.flatnonzero(codes != codes[facts.first])
-    return _say(at, (f"{names[codes[i]]}, first {names[codes[facts.first[i]]]}" for i in at))
+    return say(at, (f"{names[codes[i]]}, first {names[codes[facts.first[i]]]}" for i in at))
 
 
 def find_hidden_starts(facts: Facts) -> Values:
     """Sequences whose target is absent from the first frame, from which trackers learn its looks."""
     at = np.flatnonzero(~facts.units["sequence"]["visible"].to_numpy(dtype=bool))
-    return _say(at, ("absent" for _ in at))
+    return say(at, ("absent" for _ in at))
 
 
 def find_short(facts: Facts) -> Values:
     """Sequences with too few visible frames."""
     visible = np.bincount(facts.codes, facts.get("visible")).astype(int)
     at = np.flatnonzero(visible < facts.limits.min_visible_frames)
-    return _say(at, (f"{visible[i]} visible frames" for i in at))
+    return say(at, (f"{visible[i]} visible frames" for i in at))
 
 
 def find_small_splits(facts: Facts) -> Values:
@@ -184,7 +181,7 @@ def find_small_splits(facts: Facts) -> Values:
     found = facts.units["sequence"]["split"].value_counts()
     counts = [int(found.get(split, 0)) for split in SPLITS]
     at = [i for i, count in enumerate(counts) if count < facts.limits.min_sequences_per_split]
-    return _say(np.array(at, dtype=int), (f"{counts[i]} sequences" for i in at))
+    return say(np.array(at, dtype=int), (f"{counts[i]} sequences" for i in at))
 
 
 def find_untrained_classes(facts: Facts) -> Values:
@@ -193,77 +190,18 @@ def find_untrained_classes(facts: Facts) -> Values:
     classes = {split: set(unit.loc[unit["split"] == split, "class"]) for split in SPLITS}
     only = {k: sorted(classes[s] - classes["train"]) for k, s in enumerate(SPLITS)}
     at = [k for k, names in only.items() if names and classes["train"]]
-    return _say(np.array(at, dtype=int), (", ".join(only[k][:5]) for k in at))
+    return say(np.array(at, dtype=int), (", ".join(only[k][:5]) for k in at))
 
 
 def find_imbalance(facts: Facts) -> Values:
     """The training split, when its most common class is many times as common as its rarest."""
     unit = facts.units["sequence"]
-    counts = unit.loc[unit["split"] == "train", "class"].value_counts()
+    known = unit["class"].isin(facts.classes) if facts.classes else unit["class"] != ""
+    counts = unit.loc[known & (unit["split"] == "train"), "class"].value_counts()
     if not len(counts) or counts.iloc[0] <= facts.limits.max_imbalance * counts.iloc[-1]:
-        return _say(np.zeros(0, dtype=int), ())
+        return say(np.zeros(0, dtype=int), ())
     told = f"{counts.index[0]} {counts.iloc[0]}, {counts.index[-1]} {counts.iloc[-1]}"
-    return _say(np.array([SPLITS.index("train")]), (told,))
-
-
-def find_leaks(facts: Facts) -> Values:
-    """Frames whose very image is in an earlier split too (train, then val, then test)."""
-    rows = _list_prints(facts)
-    at = rows["row"].to_numpy()
-    first = rows.groupby("print")["row"].transform("first").to_numpy()
-    other = dict(zip(at.tolist(), first.tolist(), strict=True))
-    bad = np.sort(at[facts.ranks[at] > facts.ranks[first]]).tolist()
-    images = facts.table["image"]
-    told = (f"same as {images.iloc[other[row]]}" for row in bad)
-    return _say(np.array(bad, dtype=int), told)
-
-
-def find_repeats(facts: Facts) -> Values:
-    """Frames whose image is that of the frame before, byte for byte or to the eye while the box moves."""
-    prints, looks = facts.checks.fingerprints, facts.checks.looks
-    follows = ~facts.starts & (np.diff(facts.get("frame"), prepend=-9) == 1)
-    same = follows & (prints != 0) & (prints == np.roll(prints, 1))
-    x, y, w, h = (facts.get(name) for name in BOX)
-    with np.errstate(invalid="ignore", over="ignore"):
-        step = np.hypot(x - np.roll(x, 1), y - np.roll(y, 1)) / np.sqrt(np.maximum(w * h, 1))
-        alike = np.bitwise_count(looks ^ np.roll(looks, 1)) <= SAME_BITS
-        still = (looks != 0) & alike & facts.followed & (step > 1)
-    at = np.flatnonzero(same | still)
-    return _say(
-        at, ("the same image" if same[i] else "hardly another image, but the box moved" for i in at)
-    )
-
-
-def find_copies(facts: Facts) -> Values:
-    """Frames whose very image is in another sequence of the same split, as another file."""
-    rows = _list_prints(facts)
-    at = rows["row"].to_numpy()
-    first = rows.groupby(["print", "rank"])["row"].transform("first").to_numpy()
-    images = facts.table["image"]
-    other = dict(zip(at.tolist(), first.tolist(), strict=True))
-    differ = np.sort(at[facts.codes[at] != facts.codes[first]]).tolist()
-    bad = [row for row in differ if images.iloc[row] != images.iloc[other[row]]]
-    told = (f"same as {images.iloc[other[row]]}" for row in bad)
-    return _say(np.array(bad, dtype=int), told)
-
-
-def find_near_leaks(facts: Facts) -> Values:
-    """Sequences that look like one of an earlier split though their files differ: encoded anew, resized."""
-    looks = facts.checks.looks
-    at = np.flatnonzero(looks != 0)
-    rows = pd.DataFrame({"look": looks[at], "rank": facts.ranks[at], "code": facts.codes[at]})
-    rows = rows.drop_duplicates(["look", "code"]).sort_values("rank", kind="stable")
-    first = rows.groupby("look")[["rank", "code"]].transform("first").astype("int64")
-    later = rows.assign(other=first["code"])[rows["rank"] > first["rank"]]
-    shared = later.groupby(["code", "other"]).size()
-    own = rows.groupby("code").size()
-    exact = set(facts.codes[find_leaks(facts).index])
-    names = facts.units["sequence"]["sequence"]
-    hits = {}
-    for code, other, count in shared.reset_index(name="count").to_numpy().tolist():
-        if count >= max(2, NEAR_SHARE * own[code]) and code not in exact:
-            hits[code] = f"{count} frames look like {names.iloc[other]}"
-    return _say(np.array(sorted(hits), dtype=int), (hits[code] for code in sorted(hits)))
+    return say(np.array([SPLITS.index("train")]), (told,))
 
 
 def find_contradictions(facts: Facts) -> Values:
@@ -272,7 +210,7 @@ def find_contradictions(facts: Facts) -> Values:
     labelled = np.bincount(facts.codes, ~np.isnan(cover)) > 0
     wrong = (visible & (cover == 0)) | (~visible & (cover > 0)) | (cover < 0) | (cover > 1)
     at = np.flatnonzero(wrong | (labelled[facts.codes] & np.isnan(cover) & facts.annotated))
-    return _say(at, (f"{'visible' if visible[i] else 'absent'}, cover {cover[i]:g}" for i in at))
+    return say(at, (f"{'visible' if visible[i] else 'absent'}, cover {cover[i]:g}" for i in at))
 
 
 def _is_huge(facts: Facts) -> Mask:
@@ -280,23 +218,14 @@ def _is_huge(facts: Facts) -> Mask:
     return pixels > facts.limits.max_image_mpx * 1e6
 
 
-def _list_prints(facts: Facts) -> pd.DataFrame:
-    """Rows with a fingerprint that occurs again, those of earlier splits first."""
-    prints = facts.checks.fingerprints
-    at = np.flatnonzero(prints != 0)
-    again = pd.Series(prints[at]).duplicated(keep=False).to_numpy()
-    at = at[again]
-    rows = pd.DataFrame({"print": prints[at], "rank": facts.ranks[at], "row": at})
-    return rows.sort_values("rank", kind="stable", ignore_index=True)
-
-
-def _say(at: Mask, told: Iterable[str]) -> Values:
+def say(at: Mask, told: Iterable[str]) -> Values:
+    """Violations: the rows, and what was seen there."""
     return pd.Series(list(told), index=pd.Index(at, dtype="int64"), dtype="str")
 
 
 def _tell(facts: Facts, bad: Mask, column: str) -> Values:
     at = np.flatnonzero(bad)
-    return _say(at, facts.table[column].iloc[at])
+    return say(at, facts.table[column].iloc[at])
 
 
 def _tell_boxes(facts: Facts, at: Mask) -> list[str]:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from trackline.data import defects
+from trackline.data import copies, defects
 from trackline.data.facts import Facts, Unit, Values
 from trackline.errors import (
     BoxError,
@@ -170,7 +170,7 @@ RULES = (
         ValidationError,
         "an image that was trained on proves nothing in a test",
         "keep the sequence in one split only",
-        defects.find_leaks,
+        copies.find_leaks,
     ),
     Rule(
         "absence and cover agree",
@@ -260,7 +260,7 @@ RULES = (
         ValidationError,
         "the image repeats the one before",
         "drop the repeated frames with their annotation",
-        defects.find_repeats,
+        copies.find_repeats,
     ),
     Rule(
         "no image is in two sequences",
@@ -269,7 +269,7 @@ RULES = (
         ValidationError,
         "another sequence of the split holds the same image",
         "drop one of the copies, so that it does not count twice",
-        defects.find_copies,
+        copies.find_copies,
     ),
     Rule(
         "no sequence resembles one of another split",
@@ -278,7 +278,7 @@ RULES = (
         ValidationError,
         "the same footage, encoded or scaled anew, seems to be in an earlier split",
         "look at both, and keep one of them",
-        defects.find_near_leaks,
+        copies.find_near_leaks,
     ),
     Rule(
         "each class is trained",
