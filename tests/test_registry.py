@@ -7,7 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +64,25 @@ def put(
         metrics={"ao": 0.7, "ao_csrt": float("nan")},
         curves={"Loss/total": list(curve)},
     )
+
+
+def test_a_server_that_is_down_is_named_with_what_the_system_said(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    with pytest.raises(
+        RegistryUnreachable, match=r"127.0.0.1:9 cannot be used \(connection refused\)"
+    ):
+        registry.connect(Registry(), tmp_path)
+
+
+def test_a_sqlite_registry_asks_the_library_alone_for_the_rest(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("trackline.registry.store.find_spec", lambda _: None)
+    with pytest.raises(RegistryError, match=r"pip install 'trackline\[pipeline\]'"):
+        registry.connect(Registry(), tmp_path)
 
 
 def test_a_package_becomes_a_version_and_the_candidate(
@@ -244,6 +263,20 @@ def test_a_version_altered_in_the_registry_is_refused_and_replaces_nothing(
     with pytest.raises(PackageError, match=r"was altered in the registry .*: SHA256SUMS no longer"):
         registry.fetch(store, 1, tmp_path / "out")
     assert (tmp_path / "out/old").exists()
+
+
+@pytest.mark.parametrize(
+    "harm", [lambda f: f.write_text("tampered"), Path.unlink], ids=["altered", "lost"]
+)
+def test_registering_again_puts_back_what_was_altered_in_the_registry(
+    store: registry.Store, package: Path, tmp_path: Path, harm: Callable[[Path], Any]
+) -> None:
+    version = put(store, package)
+    harm(store.home / "artifacts" / version.run_id / "artifacts/model/model.safetensors")
+    with pytest.raises(PackageError, match=r"model.safetensors .* register the model again"):
+        registry.fetch(store, 1, tmp_path / "out")
+    assert put(store, package).version == 1
+    registry.fetch(store, 1, tmp_path / "out")
 
 
 def test_an_altered_package_is_not_registered(store: registry.Store, package: Path) -> None:

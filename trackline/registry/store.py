@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +85,11 @@ def connect(settings: Registry, root: Path = Path(), *, create: bool = True) -> 
                 f"there is no registry at {file}; run in the project's folder, or name a server in "
                 "MLFLOW_TRACKING_URI"
             )
+        if find_spec("sqlalchemy") is None:
+            raise RegistryError(
+                f"the registry {file} is a SQLite file, which the library alone cannot open; pip install "
+                "'trackline[pipeline]', or name a server in MLFLOW_TRACKING_URI"
+            )
         # Two processes that make the tables of a new file at the same time break it.
         with locked(file.parent):
             uri = f"{SQLITE}{file}"
@@ -142,11 +148,20 @@ def explaining(where: str) -> Iterator[None]:
     except Exception as error:
         if not isinstance(error, OSError) and type(error).__module__.split(".")[0] not in FOREIGN:
             raise
-        reason = " ".join(str(error).split())[:300]
+        reason = _find_reason(error)
         remedy = next((say for sign, say in REMEDIES.items() if re.search(sign, reason)), REMEDY)
         raise RegistryUnreachable(
             redact(f"the registry {where} cannot be used ({reason}); {remedy}")
         ) from error
+
+
+def _find_reason(error: BaseException) -> str:
+    """What an exception says; what the system said, where clients have wrapped that three times."""
+    text, root = " ".join(str(error).split()), error
+    while inner := root.__cause__ or root.__context__:
+        root = inner
+    wrapped = "Max retries exceeded" in text and isinstance(root, OSError) and root.strerror
+    return str(root.strerror).lower() if wrapped else text[:300]
 
 
 def _open(uri: str) -> Any:

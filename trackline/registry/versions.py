@@ -59,8 +59,9 @@ def register(
 ) -> Version:
     """Store a package with its evidence {name: file} as a version, and make it the candidate.
 
-    The same content keeps its version and gets the new evidence. `metrics` and `curves` {name: a
-    value an epoch} go into the version's run. Raises PackageError or RegistryError.
+    The same content keeps its version, gets the new evidence, and back what was altered of its files.
+    `metrics` and `curves` {name: a value an epoch} go into the version's run. Raises PackageError or
+    RegistryError.
     """
     sha256 = artifacts.verify(package)
     with explaining(store.uri), locked(store.home):
@@ -74,6 +75,7 @@ def register(
             number = _create_version(store, run_id, sha256, shown)
         else:
             number = known.version
+            _mend(store, known, package)
             _replace_evidence(store, known, evidence, tags, metrics)
             _sign(store, known.run_id, package)
             _finish_run(store, known.run_id)
@@ -251,6 +253,16 @@ def _create_version(store: Store, run_id: str, sha256: str, tags: Mapping[str, s
         client.delete_model_version(store.name, made.version)
         return first.version
     return int(made.version)
+
+
+def _mend(store: Store, version: Version, package: Path) -> None:
+    """Put back the files of a version that were altered or lost where they are stored."""
+    with TemporaryDirectory() as folder:
+        held = Path(folder) / "model"
+        _download(store, version.run_id, "model", held)
+        intact = is_intact(held, version.sha256)
+    if not intact:
+        _upload(store, version.run_id, package, "model")
 
 
 def _replace_evidence(
