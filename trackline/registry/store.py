@@ -160,8 +160,9 @@ def _find_reason(error: BaseException) -> str:
     text, root = " ".join(str(error).split()), error
     while inner := root.__cause__ or root.__context__:
         root = inner
-    wrapped = "Max retries exceeded" in text and isinstance(root, OSError) and root.strerror
-    return str(root.strerror).lower() if wrapped else text[:300]
+    if "Max retries exceeded" in text and isinstance(root, OSError) and root.strerror:
+        return root.strerror.lower()
+    return text[:300]
 
 
 def _open(uri: str) -> Any:
