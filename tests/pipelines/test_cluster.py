@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +14,8 @@ import yaml
 
 from pipelines import schedules
 from tests.pipelines.kubeflow_server import Description, Kubeflow, serve
+from tests.services import servers
+from trackline import journal
 from trackline.cli import main
 from trackline.errors import ConfigError
 
@@ -217,6 +222,38 @@ def test_a_dry_run_needs_no_server(
     assert "cannot be reached" in said.err
     assert "a server with nothing on it" in said.err
     assert pipeline("schedule", "apply", file, "-e", cluster) == 1
+
+
+@pytest.mark.skipif("KUBEFLOW_SLOW" not in os.environ, reason="slow: make kubeflow-test")
+@pytest.mark.parametrize(("last", "code"), [("reject", 0), ("train", 1)])
+def test_the_smoke_script_says_whether_the_cluster_runs_the_graph(
+    last: str, code: int, kubeflow: Kubeflow, cluster: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every command of it is real; the run's journal and end are written by the test."""
+
+    def end_run() -> None:
+        while not kubeflow.runs:
+            time.sleep(0.1)
+        name, run = next(iter(kubeflow.runs.items()))
+        lines = [f"line {i} of a step that says much" for i in range(200)]
+        for step in ("validate", last):
+            entry = {"step": step, "state": "succeeded", "started": step, "log": lines}
+            journal.write(f"s3://{servers.BUCKET}/journal/{name}", entry)
+        run["state"] = "SUCCEEDED"
+
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    with servers.running_moto() as address:
+        for name, value in {**servers.KEYS, "AWS_ENDPOINT_URL": address}.items():
+            monkeypatch.setenv(name, value)
+        content = yaml.safe_load(cluster.read_text())
+        cluster.write_text(yaml.safe_dump(content | {"journal": f"s3://{servers.BUCKET}/journal"}))
+        threading.Thread(target=end_run, daemon=True).start()
+        done = subprocess.run(
+            ("bash", "pipelines/smoke.sh", str(cluster)), cwd=ROOT, capture_output=True, text=True,
+            check=False,
+        )  # fmt: skip
+    assert done.returncode == code, done.stderr
+    assert ("the cluster runs the graph" in done.stdout) == (code == 0)
 
 
 @pytest.mark.parametrize(

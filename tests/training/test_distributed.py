@@ -6,12 +6,15 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 import safetensors.torch
 import torch
+from torch._C._distributed_c10d import HashStore
 
 from tests.training.conftest import ROOT, Job
 from tests.training.test_resume import wait_for
@@ -19,7 +22,8 @@ from tests.training.two_processes import take_step
 from trackline import config
 from trackline.data.clips import ClipLoader, Share, _Draw
 from trackline.data.sampling import ClipSampler
-from trackline.errors import ConfigError
+from trackline.errors import ConfigError, WorkerLost
+from trackline.training import distributed
 from trackline.training.distributed import Group
 from trackline.training.loop import check_batch
 
@@ -84,6 +88,34 @@ def test_augmentation_is_drawn_for_the_whole_batch() -> None:
 def test_a_batch_that_cannot_be_divided_is_refused(miniature: config.Params) -> None:
     with pytest.raises(ConfigError, match=r"train\.batch is 8; .* multiple of 3 processes × train"):
         check_batch(miniature.train, Group(0, 3))
+
+
+@pytest.mark.parametrize("first", ["leader", "other"])
+def test_who_restarts_meets_the_living_only(first: str) -> None:
+    """torchrun's store still holds the hello of a dead process, and the invitation of a dead leader."""
+    store = HashStore()
+    with ThreadPoolExecutor() as pool:
+        if first == "leader":
+            store.set("hello-1", "dead")
+            led = pool.submit(distributed._invite, store, 2)
+            while not store.check(["invitation-dead"]):
+                time.sleep(0.01)
+            answered = pool.submit(distributed._answer, store, 1)
+        else:
+            answered = pool.submit(distributed._answer, store, 1)
+            while not store.check(["hello-1"]):
+                time.sleep(0.01)
+            store.set(f"invitation-{store.get('hello-1').decode()}", "dead")
+            while not store.check(["dead-1"]):
+                time.sleep(0.01)
+            led = pool.submit(distributed._invite, store, 2)
+        assert led.result(timeout=60) == answered.result(timeout=60) != "dead"
+
+
+def test_who_waits_in_vain_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(distributed, "MEET_SECONDS", 0.1)
+    with pytest.raises(WorkerLost, match="not all processes came"):
+        distributed._answer(HashStore(), 1)
 
 
 def list_children(pid: int) -> list[int]:

@@ -9,20 +9,24 @@ choice: HIPTrack normalises each process by itself, so that its result depends o
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
+from uuid import uuid4
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch._C._distributed_c10d import PrefixStore
+from torch._C._distributed_c10d import PrefixStore, Store
 from torch.distributed.rendezvous import rendezvous
 from torch.nn.parallel import DistributedDataParallel
 
 from trackline.data.clips import Share
 from trackline.errors import ConfigError, WorkerLost
+
+MEET_SECONDS = 1800  # as long as torch waits for others
 
 
 @dataclass(frozen=True)
@@ -113,16 +117,56 @@ def join() -> Iterator[tuple[Group, torch.device]]:
 
 
 def _meet(backend: str) -> None:
-    """Find the other processes of this attempt, not those of one that failed before it.
+    """Find the other processes that live, not those of an attempt that failed before.
 
-    torchrun keeps its store over restarts (pytorch issue 135712), with addresses of the dead in it. Its
-    count of restarts tells attempts apart on one node; each node of several counts for itself.
+    torchrun keeps its store over restarts (pytorch issue 135712), with addresses of the dead in it, and
+    each node counts its restarts for itself. So the first process names the attempt, and goes on once
+    all others have answered to that name.
     """
     store, rank, size = next(rendezvous("env://"))
-    if os.environ.get("LOCAL_WORLD_SIZE") == str(size):
-        attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
-        store = PrefixStore(f"attempt-{attempt}", store)
+    attempt = _invite(store, size) if rank == 0 else _answer(store, rank)
+    store = PrefixStore(f"attempt-{attempt}", store)
     dist.init_process_group(backend, store=store, rank=rank, world_size=size)
+
+
+def _invite(store: Store, size: int) -> str:
+    """Name an attempt to whoever says hello, also in a dead one's place, until all have answered."""
+    attempt, invited = uuid4().hex, dict.fromkeys(range(1, size), b"")
+    for _ in _until_deadline():
+        for rank in invited:
+            if store.check([f"hello-{rank}"]) and invited[rank] != store.get(f"hello-{rank}"):
+                invited[rank] = store.get(f"hello-{rank}")
+                store.set(f"invitation-{invited[rank].decode()}", attempt)
+        if store.check([f"{attempt}-{rank}" for rank in invited]):
+            break
+    store.set(f"{attempt}-go", "")
+    return attempt
+
+
+def _answer(store: Store, rank: int) -> str:
+    """Say hello under a name of one's own, and answer each invitation to it until one is a start."""
+    name = uuid4().hex
+    store.set(f"hello-{rank}", name)
+    attempt = ""
+    for _ in _until_deadline():
+        if store.check([f"invitation-{name}"]):
+            attempt = store.get(f"invitation-{name}").decode()
+            store.set(f"{attempt}-{rank}", "")
+            if store.check([f"{attempt}-go"]):
+                break
+    return attempt
+
+
+def _until_deadline() -> Iterator[None]:
+    """Ticks while others may still come; then raises WorkerLost."""
+    deadline = time.monotonic() + MEET_SECONDS
+    while time.monotonic() < deadline:
+        yield
+        time.sleep(0.05)
+    raise WorkerLost(
+        f"not all processes came within {MEET_SECONDS // 60} minutes; look at what the others print, and "
+        "start the run again"
+    )
 
 
 def _choose_device(local_rank: int) -> torch.device:
