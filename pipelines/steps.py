@@ -26,7 +26,8 @@ def index(data_rev: str, data: dict, annotations: dsl.Output[dsl.Dataset]):
     from pipelines.step import Step
 
     with Step("index", data_rev, data=data) as step:
-        step.told = str(index(step.data, Path(annotations.path), step.params.data))
+        found = index(step.data, Path(annotations.path), step.params.data)
+        step.told = ", ".join(f"{n} {split} sequences" for split, n in found.sequences.items())
         annotations.metadata["dvc_md5"] = data_rev
 
 
