@@ -18,11 +18,12 @@ import numpy as np
 from trackline import config, records
 from trackline.data import images, rules
 from trackline.data.facts import Facts, Values
-from trackline.data.frames import Frames
+from trackline.data.frames import Frames, encode
 from trackline.data.rules import Rule, Severity
-from trackline.data.table import Sequence, iterate, spell_out
+from trackline.data.table import iterate, spell_out
+from trackline.data.tiles import draw_tile
 from trackline.data.tree import SPLITS
-from trackline.errors import ConfigError, DataError, EmptyDataError, TracklineError, ValidationError
+from trackline.errors import ConfigError, EmptyDataError, TracklineError, ValidationError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -380,24 +381,7 @@ def _draw_strips(table: pd.DataFrame, frames: Frames) -> Iterable[dict[str, str]
         names = table.loc[table["split"] == split, "sequence"].unique()
         spread = np.linspace(0, len(names) - 1, min(PICTURED, len(names))).round().astype(int)
         for sequence in iterate(table[table["sequence"].isin(names[spread])], split):
-            strip = np.hstack([_draw_tile(sequence, frames, moment) for moment in STRIP])
-            _, jpeg = cv2.imencode(".jpg", strip, [cv2.IMWRITE_JPEG_QUALITY, 80])
-            data = base64.b64encode(jpeg.tobytes()).decode()
+            tiles = [draw_tile(sequence, frames, moment, TILE_WH) for moment in STRIP]
+            jpeg = encode(np.hstack(tiles), cv2.IMWRITE_JPEG_QUALITY, 80)
+            data = base64.b64encode(jpeg).decode()
             yield {"name": sequence.name, "split": split, "class": sequence.label, "jpeg": data}
-
-
-def _draw_tile(sequence: Sequence, frames: Frames, moment: float) -> np.ndarray[Any, Any]:
-    """One frame, small and BGR, with its box when the target is visible; grey where it cannot be read."""
-    frame = round(moment * (len(sequence) - 1))
-    try:
-        image = frames(sequence, frame)
-    except (DataError, OSError):
-        return np.full((TILE_WH[1], TILE_WH[0], 3), 128, np.uint8)
-    scale = np.divide(TILE_WH, image.shape[1::-1])
-    tile = cv2.resize(image[..., ::-1], TILE_WH, interpolation=cv2.INTER_AREA)
-    box = sequence.boxes_xywh[frame]
-    if sequence.visible[frame] and np.isfinite(box).all():
-        corners = np.concatenate([box[:2], box[:2] + box[2:]]) * np.tile(scale, 2)
-        left, top, right, bottom = np.clip(corners, -9999, 9999).round().astype(int).tolist()
-        cv2.rectangle(tile, (left, top), (right, bottom), (60, 220, 60), 2)
-    return np.asarray(tile)

@@ -78,14 +78,14 @@ def _inspect(given: argparse.Namespace) -> None:
     chosen = records.plain(params.data) | ({"layout": given.layout} if given.layout else {})
     settings = records.parse(config.Data, {**chosen, "classes": []}, "data")
     seen = inspection.inspect(given.path, settings, params.validate)
-    told = _describe(seen)
+    told = _describe(seen, given.path)
     print(told)
     if given.sheet:
         inspection.write_sheet(given.sheet, inspection.draw_sheet(seen.table, given.path), told)
         print(f"wrote {given.sheet}")
 
 
-def _describe(seen: Inspection) -> str:
+def _describe(seen: Inspection, path: Path) -> str:
     table = seen.table
     layouts = {one.dataset: one.layout for one in seen.found}
     lines = [f"{'data set':<24} {'layout':<12} {'sequences':>9} {'frames':>9}  image sizes"]
@@ -113,7 +113,7 @@ def _describe(seen: Inspection) -> str:
         lines.append(f"note: {count} images or videos in {folder} belong to no sequence")
     lines += [] if seen.problems else ["no problem found"]
     mended = ", once the errors are mended" * any(p.severity == "error" for p in seen.problems)
-    return "\n".join([*lines, f"next: trackline data add FOLDER --as NAME{mended}"])
+    return "\n".join([*lines, f"next: trackline data add {path} --as NAME{mended}"])
 
 
 def _bring_in(given: argparse.Namespace) -> None:

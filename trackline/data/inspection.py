@@ -18,13 +18,14 @@ from trackline.data.frames import Frames, Image, encode
 from trackline.data.images import check
 from trackline.data.rules import RULES
 from trackline.data.table import Sequence, iterate
+from trackline.data.tiles import PAPER, draw_tile
 from trackline.data.tree import SPLITS
 from trackline.errors import DataError
 
 NO_CLASS = "classes are known"  # here only where there is none, for data.classes is left aside
 MOMENTS = (0.0, 0.33, 0.67, 1.0)  # of each sequence on the sheet
 TILE_WH, LINE = (240, 180), 22
-GREEN, INK, PAPER = (60, 220, 60), (30, 30, 30), (245, 245, 245)
+INK = (30, 30, 30)
 
 
 @dataclass(frozen=True)
@@ -129,20 +130,3 @@ def _draw_row(sequence: Sequence, frames: Frames) -> Image:
     told = f"{text}  {len(sequence)} frames"
     cv2.putText(title, told, (6, 16), cv2.FONT_HERSHEY_SIMPLEX, 0.45, INK, 1, cv2.LINE_AA)
     return np.vstack([title, np.hstack(tiles)])
-
-
-def draw_tile(sequence: Sequence, frames: Frames, moment: float, size_wh: tuple[int, int]) -> Image:
-    """One frame, small, with its box where the target is visible; grey where it cannot be read."""
-    frame = round(moment * (len(sequence) - 1))
-    try:
-        image = frames(sequence, frame)
-    except (DataError, OSError):
-        return np.full((size_wh[1], size_wh[0], 3), 128, np.uint8)
-    scale = np.divide(size_wh, image.shape[1::-1])
-    tile = cv2.resize(image, size_wh, interpolation=cv2.INTER_AREA)
-    box = sequence.boxes_xywh[frame]
-    if sequence.visible[frame] and np.isfinite(box).all():
-        corners = np.concatenate([box[:2], box[:2] + box[2:]]) * np.tile(scale, 2)
-        left, top, right, bottom = np.clip(corners, -9999, 9999).round().astype(int).tolist()
-        cv2.rectangle(tile, (left, top), (right, bottom), GREEN, 2)
-    return np.asarray(tile)
