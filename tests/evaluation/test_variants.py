@@ -21,6 +21,7 @@ from trackline.evaluation.variants import (
 COST = Cost(1000, 0.004, 20.0, 300.0, 32)
 BUDGET = {
     "epochs": 2, "samples_per_epoch": 16, "seeds": [0, 1, 2], "sequences": 40, "hardware": "a laptop",
+    "pools": {"multitask": "box"},
 }  # fmt: skip
 
 
@@ -94,6 +95,7 @@ def test_the_table_has_a_dash_where_a_variant_names_no_class() -> None:
     assert rows[2].endswith("| – |")
     assert len(record["differences"]) == 1  # AO alone: one of them has no classes
     assert "seeds 0, 1, 2, followed through 40 held-out sequences, on a laptop" in text
+    assert "Class pooled over: multitask `box`." in text
 
 
 def test_predictions_become_a_row_a_seed() -> None:
