@@ -80,7 +80,7 @@ def draw_slices(slices: pd.DataFrame) -> Figure | None:
         _escape(f"{row.kind}: {row.slice} ({row.sequences})") for row in table.itertuples()
     ]
     marks = [
-        *[_mark_champion(table) for _ in [0] if "champion" in table],
+        *([_mark_champion(table)] if "champion" in table else []),
         _mark("enough sequences", table[~table["few"]], "circle"),
         _mark("too few to tell", table[table["few"]], "circle-open"),
     ]
