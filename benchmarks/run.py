@@ -28,6 +28,7 @@ from trackline.models.network import Network
 from trackline.tracking.tracker import Tracker
 from trackline.training.lineage import describe_hardware
 from trackline.training.losses import compute_losses
+from trackline.training.pace import time_call
 
 Run = Callable[[], object]
 MIB = 2**20
@@ -179,25 +180,9 @@ def compare(what: str, runs: list[Run], repeat: int, device: torch.device) -> Ro
     turns: list[list[float]] = [[], []]
     for _ in range(repeat):
         for run, seconds in zip(runs, turns, strict=True):
-            seconds.append(clock(run, device))
+            seconds.append(time_call(run, device))
     mine, theirs = (1000 * statistics.median(t) for t in turns)
     return Row(what, mine, theirs, *mib)
-
-
-def clock(run: Run, device: torch.device) -> float:
-    """Seconds of one turn: of the process on a CPU with one thread, else of the wall."""
-    if device.type == "cuda":
-        torch.cuda.synchronize()
-    now = time.perf_counter if device.type == "cuda" or torch.get_num_threads() > 1 else _cpu_time
-    start = now()
-    run()
-    if device.type == "cuda":
-        torch.cuda.synchronize()
-    return now() - start
-
-
-def _cpu_time() -> float:
-    return time.process_time()
 
 
 def find_peak(run: Run, device: torch.device) -> float:

@@ -64,19 +64,22 @@ STEPS = {
 
 @dataclass(frozen=True)
 class Run:
-    """One variant with one seed: its parameters and its folder."""
+    """One training and its evaluation: their parameters and their folder, which names them."""
 
-    variant: str
-    seed: int
     params: config.Params
     annotations: Path
     folder: Path
     threads: int = 1
 
     @property
-    def title(self) -> str:
-        """Its name for people."""
-        return f"{self.variant}, seed {self.seed}"
+    def variant(self) -> str:
+        """What network it trains."""
+        return self.params.model.variant
+
+    @property
+    def seed(self) -> int:
+        """What it was started with."""
+        return self.params.train.seed
 
     def identify(self, step: str) -> str:
         """The digest of all that decides a step's result."""
@@ -102,14 +105,12 @@ class Run:
         environment = {**os.environ, "OMP_NUM_THREADS": str(self.threads)}
         for name, step in STEPS.items():
             kept = self.has_done(name)
-            print(f"{place} {self.title}: {name}{', kept' if kept else ''}", flush=True)
+            print(f"{place} {self.folder.name}: {name}{', kept' if kept else ''}", flush=True)
             if kept:
                 continue
             paths = [x for o, n in step.outputs.items() for x in (f"--{o}", str(self.folder / n))]
             command = ("--params", str(params), "--annotations", str(self.annotations), *paths)
-            run_step(
-                (sys.executable, "-m", f"components.{name}", *command), environment, self.title
-            )
+            run_step((sys.executable, "-m", f"components.{name}", *command), environment)
             artifacts.write_text(self.folder / f"{name}.done", self.identify(name))
 
 
@@ -177,10 +178,10 @@ def plan(
         train=dataclasses.replace(params.train, seed=seed),
         evaluate=dataclasses.replace(params.evaluate, csrt=False, protocols=()),
     )
-    return Run(variant, seed, changed, annotations, out / f"{variant}-{seed}", threads)
+    return Run(changed, annotations, out / f"{variant}-{seed}", threads)
 
 
-def run_step(command: Sequence[str], environment: dict[str, str], title: str) -> None:
+def run_step(command: Sequence[str], environment: dict[str, str]) -> None:
     """Run one step of the pipeline to its end; told to stop, tell it and leave when it has saved."""
     from trackline.training.interruption import heed_signals
 
@@ -196,9 +197,9 @@ def run_step(command: Sequence[str], environment: dict[str, str], title: str) ->
                     process.terminate()
                     told = True
     if request.made or code == Interrupted.exit_code:
-        raise Interrupted(f"told to stop during {title}; start again to go on from there")
+        raise Interrupted("told to stop; start again to go on from there")
     if code:
-        raise TracklineError(f"{title} ended with exit code {code}; its message is above")
+        raise TracklineError(f"{command[2]} ended with exit code {code}; its message is above")
 
 
 def time_variants(runs: Sequence[Run]) -> dict[str, float]:

@@ -71,7 +71,7 @@ def test_variants_are_trained_evaluated_tabulated_and_kept(
     options = ("--variants", "multitask", "tracking", "--seeds", "0", "--epochs", "1")
     assert place.compare(*options) == 0
     said = capfd.readouterr().out
-    assert "[2/2] tracking, seed 0: train\n" in said
+    assert "[2/2] tracking-0: train\n" in said
     record = artifacts.read_json(place.root / "out/compare.json")
     multitask, tracking = record["variants"]
     assert (multitask["variant"], tracking["variant"]) == ("multitask", "tracking")
@@ -89,9 +89,9 @@ def test_variants_are_trained_evaluated_tabulated_and_kept(
     (place.root / "out/multitask-0/evaluate.done").unlink()  # as if killed while evaluating
     assert place.compare(*options) == 0
     said = capfd.readouterr().out
-    assert "[1/2] multitask, seed 0: train, kept\n" in said
-    assert "[1/2] multitask, seed 0: evaluate\n" in said
-    assert "[2/2] tracking, seed 0: evaluate, kept\n" in said
+    assert "[1/2] multitask-0: train, kept\n" in said
+    assert "[1/2] multitask-0: evaluate\n" in said
+    assert "[2/2] tracking-0: evaluate, kept\n" in said
     assert weights.stat().st_mtime_ns == written
 
 

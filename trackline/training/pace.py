@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 
@@ -28,12 +28,19 @@ def measure_pace(trainers: Sequence[Trainer], batch: Batch, turns: int = 5) -> l
 
 
 def _time_step(trainer: Trainer, batch: Batch) -> float:
-    cuda = trainer.device.type == "cuda"
-    now = time.perf_counter if cuda or torch.get_num_threads() > 1 else time.process_time
     ratio = trainer.network.config.elimination.keep[0]
     keep = keep_ratio(trainer.config.epochs - 1, ratio, trainer.config)
+    return time_call(lambda: trainer.step(batch, keep), trainer.device)
+
+
+def time_call(call: Callable[[], object], device: torch.device) -> float:
+    """Seconds that a call takes on a device: of the process on a CPU with one thread, else of the wall."""
+    cuda = device.type == "cuda"
+    now = time.perf_counter if cuda or torch.get_num_threads() > 1 else time.process_time
+    if cuda:
+        torch.cuda.synchronize()
     start = now()
-    trainer.step(batch, keep)
+    call()
     if cuda:
         torch.cuda.synchronize()
     return now() - start
