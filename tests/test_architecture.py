@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -65,17 +64,18 @@ def test_files_are_read_in_one_sitting(path: Path) -> None:
 @pytest.mark.parametrize("module", COMMANDS)
 def test_help_teaches_and_loads_nothing_heavy(module: str) -> None:
     """Heavy libraries take seconds; a person asking for help should not wait for them."""
-    heavy = ("torch", "pandas", "mlflow", "great_expectations", "evidently", "plotly", "cv2")
+    heavy = (
+        "torch", "pandas", "scipy", "mlflow", "great_expectations", "evidently", "plotly", "cv2",
+        "boto3", "kfp",
+    )  # fmt: skip
     code = (
         f"import sys, {module} as m\n"
         "try: m.main(['--help'])\n"
         "except SystemExit: pass\n"
         f"print('loaded', [n for n in {heavy!r} if n in sys.modules])"
     )
-    start = time.perf_counter()
     done = subprocess.run(
         (sys.executable, "-c", code), capture_output=True, text=True, check=True, cwd=ROOT
     )
     assert "loaded []" in done.stdout
     assert len(done.stdout.splitlines()) > 8
-    assert time.perf_counter() - start < 10  # generous: what counts is that nothing heavy loads

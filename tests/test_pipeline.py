@@ -7,7 +7,6 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -119,10 +118,8 @@ def test_every_step_runs_and_a_model_is_registered(project: Project) -> None:
     assert (project.root / "reports/index.html").stat().st_size > 1e6
 
 
-def test_a_second_run_does_nothing_and_says_so_at_once(project: Project) -> None:
-    start = time.perf_counter()
+def test_a_second_run_does_nothing_and_says_so(project: Project) -> None:
     assert "up to date" in project.succeed("dvc", "repro")
-    assert time.perf_counter() - start < 30  # 2 s on a quiet machine; here it is not the point
     assert project.succeed("git", "status", "--porcelain") == ""
 
 
