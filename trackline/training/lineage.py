@@ -66,7 +66,10 @@ def describe_hardware(device: torch.device) -> str:
     """The device in words."""
     if device.type == "cuda":
         return f"{torch.cuda.get_device_name(device)} × {torch.cuda.device_count()}"
-    return f"{os.cpu_count()} CPU cores, {platform.machine()}, {torch.get_num_threads()} threads"
+    threads = torch.get_num_threads()
+    return (
+        f"{os.cpu_count()} CPU cores, {platform.machine()}, {threads} thread{'s' * (threads > 1)}"
+    )
 
 
 def measure_peak_memory_mb(device: torch.device) -> float:
