@@ -46,7 +46,7 @@ class Step:
 
 STEPS = {
     "train": Step(
-        ("data", "model", "train"),
+        ("data", "model", "train", "track"),  # how it tracks is in the package
         ("boxes.py", "data/clips.py", "data/crops.py", "data/frames.py", "data/sampling.py",
          "models/backbone.py", "models/heads.py", "models/history.py", "models/network.py",
          "training/loop.py", "training/losses.py", "training/optimiser.py"),
@@ -54,7 +54,7 @@ STEPS = {
          "checkpoint": "checkpoint.safetensors"},
     ),
     "evaluate": Step(
-        ("track", "evaluate"),
+        ("evaluate",),
         ("evaluation/metrics.py", "tracking/batch.py", "tracking/tracker.py"),
         {"model": "model", "metrics": "evaluate.json", "predictions": "predictions.parquet",
          "plots": "plots"},

@@ -104,12 +104,14 @@ def test_a_run_of_other_parameters_is_not_the_same(
     longer = dataclasses.replace(miniature, train=dataclasses.replace(miniature.train, epochs=3))
     gated = dataclasses.replace(miniature, gate=config.Gate(min_ao=0.1))
     smoother = dataclasses.replace(miniature, track=config.Track(window=0.5))
+    resampled = dataclasses.replace(miniature, evaluate=config.Evaluate(bootstrap=100, csrt=False))
     for step in ("train", "evaluate"):
-        runs = {identify(miniature, step), identify(longer, step), identify(miniature, step, 1)}
-        assert len(runs) == 3
+        settings = (miniature, longer, smoother)
+        runs = {*(identify(p, step) for p in settings), identify(miniature, step, 1)}
+        assert len(runs) == 4
         assert identify(gated, step) == identify(miniature, step)
-    assert identify(smoother, "train") == identify(miniature, "train")
-    assert identify(smoother, "evaluate") != identify(miniature, "evaluate")
+    assert identify(resampled, "train") == identify(miniature, "train")
+    assert identify(resampled, "evaluate") != identify(miniature, "evaluate")
 
 
 def test_every_variant_of_the_project_s_own_parameters_can_be_run(

@@ -150,6 +150,26 @@ def test_boxes_stay_in_the_image(network: Network, sequences: list[Sequence], wo
     assert (rows[["w", "h"]] >= Track().clip_margin_px - 1e-9).all(axis=None)
 
 
+def test_a_size_goes_only_part_of_the_way_to_what_the_network_says(
+    network: Network, sequences: list[Sequence], world: Path
+) -> None:
+    """In log scale; so far that the first step of each rate starts from the same crop."""
+    (sequence,), frames = sequences[:1], Frames(world)
+    first = sequence.boxes_xywh[0]
+
+    def step(rate: float) -> np.ndarray[Any, Any]:
+        tracker = Tracker(network, Track(clip_margin_px=0, scale_lr=rate))
+        tracker.start(0, frames(sequence, 0), first)
+        (result,) = tracker.step([0], [frames(sequence, 1)])
+        return result.box_xywh
+
+    free, damped, held = step(1), step(0.25), step(0)
+    np.testing.assert_allclose(held[2:], first[2:], rtol=1e-5)
+    assert not np.allclose(free[2:], first[2:], rtol=0.01)
+    np.testing.assert_allclose(damped[2:], first[2:] ** 0.75 * free[2:] ** 0.25, rtol=1e-5)
+    np.testing.assert_allclose(damped[:2] + damped[2:] / 2, free[:2] + free[2:] / 2, rtol=1e-5)
+
+
 def test_another_template_gives_another_track(
     network: Network, sequences: list[Sequence], world: Path
 ) -> None:

@@ -14,6 +14,7 @@ class Track:
 
     window: Fraction = 1.0
     clip_margin_px: NonNegative = 2.0
+    scale_lr: Fraction = 1.0
     slots: Count = 16
 
 

@@ -121,6 +121,8 @@ class Tracker:
         rows = torch.stack(marked) if marked else None
         features = self.network.backbone(templates, searches, rows)
         said = self._predict(list(streams), states, features)
+        if self.track.scale_lr < 1:
+            said = self._damp(said, states, windows)
         self._remember(list(streams), states, searches, features, said)
         probabilities = np.zeros((len(states), 0))
         if said.logits is not None:
@@ -155,6 +157,19 @@ class Tracker:
             held = self.memory.entries([streams[i] for i in late])
             parts.append(self.network.predict(features.take(late), *held, self.window))
         return parts[0] if len(parts) == 1 else _interleave(parts, np.argsort(order).tolist())
+
+    def _damp(self, said: Prediction, states: list[_Stream], windows: list[Window]) -> Prediction:
+        """Let sizes go only `scale_lr` of the way to what the network says, in log scale.
+
+        The next crop is as large as this box, so what is a little too large makes the next one larger still;
+        SiamFC damps it with 0.35 (Bertinetto et al., ECCV Workshops 2016).
+        """
+        held = np.stack([s.box_xywh[2:] / w.side for s, w in zip(states, windows, strict=True)])
+        held_b2 = torch.from_numpy(held).to(said.boxes_cxcywh)
+        centre_b2, size_b2 = said.boxes_cxcywh.split(2, dim=1)
+        growth_b2 = (size_b2 / held_b2).clamp(min=1e-3)
+        damped_b2 = held_b2 * growth_b2**self.track.scale_lr
+        return said._replace(boxes_cxcywh=torch.cat((centre_b2, damped_b2), dim=1))
 
     def _remember(
         self,
