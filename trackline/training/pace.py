@@ -12,7 +12,7 @@ from trackline.data.clips import Batch
 from trackline.training.loop import Trainer, keep_ratio
 
 
-def measure_pace(trainers: Sequence[Trainer], batch: Batch, turns: int = 5) -> list[float]:
+def measure_pace(trainers: Sequence[Trainer], batch: Batch, turns: int = 15) -> list[float]:
     """Samples a second of each trainer in its last epoch: they take turns, the medians count.
 
     So other work on the machine slows all of them; on a CPU with one thread it slows none, as the clock is
