@@ -13,7 +13,6 @@ from trackline.evaluation import metrics
 from trackline.evaluation.gates import Evidence
 
 THRESHOLDS = Gate()
-
 CLASSES = ("box", "disc")
 
 

@@ -153,7 +153,7 @@ def test_boxes_stay_in_the_image(network: Network, sequences: list[Sequence], wo
 def test_a_size_goes_only_part_of_the_way_to_what_the_network_says(
     network: Network, sequences: list[Sequence], world: Path
 ) -> None:
-    """In log scale; so far that the first step of each rate starts from the same crop."""
+    """In log scale. Only the first step is compared: there all rates look at the same crop."""
     (sequence,), frames = sequences[:1], Frames(world)
     first = sequence.boxes_xywh[0]
 
