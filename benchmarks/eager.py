@@ -104,8 +104,10 @@ class EagerNetwork(Network):
         template_box_xywh: Tensor,
         searches_bt3hw: Tensor,
         keep: float | None = None,
+        targets_xywh: Tensor | None = None,
     ) -> list[Prediction]:
-        """As the batched network."""
+        """As the batched network where that is not told the true boxes."""
+        assert targets_xywh is None
         keys: Tensor | None = None
         values: Tensor | None = None
         predictions: list[Prediction] = []

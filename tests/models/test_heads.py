@@ -136,6 +136,26 @@ def test_the_class_head_pools_what_it_is_told(pool: str) -> None:
     torch.testing.assert_close(pooled[0], expected[pool])
 
 
+def test_in_training_the_class_head_pools_under_the_true_box() -> None:
+    network = Network(pool_over("box"), 5).eval()
+    template, box, searches = make_inputs(SMALL, t=2)
+    targets = torch.tensor([[0.1, 0.2, 0.5, 0.4], [0.4, 0.3, 0.3, 0.6]]).expand(len(template), 2, 4)
+    pooled: list[Tensor] = []
+    network.get_submodule("class_head.hidden").register_forward_hook(
+        lambda _, given, __: pooled.append(given[0])
+    )
+    with torch.no_grad():
+        told = network(template, box, searches, targets_xywh=targets)
+        untold = network(template, box, searches)
+        features = [network.backbone(template, searches[:, i]) for i in range(2)]
+    true_cxcywh = torch.tensor([[0.35, 0.4, 0.5, 0.4], [0.55, 0.6, 0.3, 0.6]])
+    for i, seen in enumerate(features):
+        covered = cover_cells(true_cxcywh[[i]].expand(len(template), 4), seen.alive_bx)[..., None]
+        expected = (seen.search_bxc * covered).sum(1) / covered.sum(1)
+        torch.testing.assert_close(pooled[i], expected)
+        torch.testing.assert_close(told[i].boxes_cxcywh, untold[i].boxes_cxcywh)
+
+
 def test_a_box_covers_parts_of_cells_that_survived() -> None:
     alive = torch.tensor([[True] * 3 + [False] + [True] * 12])
     covered = cover_cells(torch.tensor([[0.75, 0.25, 0.5, 0.25]]), alive).view(4, 4)

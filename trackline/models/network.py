@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from trackline.boxes import cxcywh_to_xyxy, xywh_to_xyxy
+from trackline.boxes import cxcywh_to_xyxy, xywh_to_cxcywh, xywh_to_xyxy
 from trackline.config import Model
 from trackline.errors import ConfigError
 from trackline.models.backbone import Backbone, Features
@@ -60,11 +60,13 @@ class Network(nn.Module):
         template_box_xywh: Tensor,
         searches_bt3hw: Tensor,
         keep: float | None = None,
+        targets_xywh: Tensor | None = None,
     ) -> list[Prediction]:
         """Follow a clip: one prediction a search frame, each reading what the earlier ones wrote.
 
         `template_box_xywh` [b, 4] is in fractions of the template crop. All frames go through the
-        backbone in one batch; the history is unrolled over them.
+        backbone in one batch; the history is unrolled over them. A class head that pools under the
+        box takes the true ones, `targets_xywh` [b, t, 4], where they are given.
         """
         t = searches_bt3hw.shape[1]
         rows = self.mark_rows(template_box_xywh)
@@ -75,7 +77,8 @@ class Network(nn.Module):
         predictions: list[Prediction] = []
         for i, frame in enumerate(frames):
             keys, values = (torch.cat(part, dim=1) for part in zip(*entries, strict=True))
-            predictions.append(self.predict(frame, keys, values))
+            target = None if targets_xywh is None else xywh_to_cxcywh(targets_xywh[:, i])
+            predictions.append(self.predict(frame, keys, values, target_cxcywh=target))
             if i == 0:
                 entries = []  # the template serves only until there is a memory
             if i < t - 1:
@@ -99,10 +102,13 @@ class Network(nn.Module):
         values_bmv: Tensor,
         valid_bm: Tensor | None = None,
         window_gg: Tensor | None = None,
+        target_cxcywh: Tensor | None = None,
     ) -> Prediction:
         """Read the memory with the search features, then say where the target is and what it is.
 
-        A window multiplies the scores that choose the cell, where the box head has scores.
+        A window multiplies the scores that choose the cell, where the box head has scores. A class head
+        that pools under the box takes the predicted one, or the true `target_cxcywh` [b, 4] in training:
+        at first the predicted ones are anywhere, and it would learn from the background.
         """
         search_bcgg = to_grid(features.search_bxc)
         enhanced_bcgg = self.history.read(search_bcgg, keys_bmk, values_bmv, valid_bm)
@@ -113,7 +119,8 @@ class Network(nn.Module):
         found: Maps | Boxes = self.box_head(enhanced_bcgg)
         boxes, scores = decode(found, window_gg)
         if self.class_head is not None and logits is None:
-            logits, _ = self._classify(features, enhanced_bcgg, boxes.detach())
+            under = boxes.detach() if target_cxcywh is None else target_cxcywh
+            logits, _ = self._classify(features, enhanced_bcgg, under)
         return Prediction(found, boxes, scores, logits)
 
     def _classify(

@@ -157,7 +157,9 @@ class Trainer:
         """Add the gradient of a part of the step's batch; its losses."""
         dtype = torch.bfloat16 if self.config.precision == "bfloat16" else None
         with torch.autocast(self.device.type, dtype, enabled=dtype is not None):
-            predictions = self.model(part.templates, part.template_boxes_xywh, part.searches, keep)
+            predictions = self.model(
+                part.templates, part.template_boxes_xywh, part.searches, keep, part.boxes_xywh
+            )
         weigh = partial(
             compute_losses,
             labels_b=None if self.network.class_head is None else part.labels,
