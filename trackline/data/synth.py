@@ -28,7 +28,7 @@ from trackline.data.scenery import (
 from trackline.data.shapes import CLASSES, Pixels, Points, Rng
 from trackline.data.sprites import ZOOM, Actor, apart, pick_tones, trace, visible_box, warp
 
-DEFAULT: Mapping[str, tuple[int, int]] = {"train": (400, 5), "val": (20, 10), "test": (60, 16)}
+DEFAULT: Mapping[str, tuple[int, int]] = {"train": (400, 5), "val": (20, 10), "test": (120, 16)}
 MARGIN = 24  # image pixels of background around the first view, for the camera to pan over
 SHARD_FRAMES = 240
 QUALITY = 62
