@@ -94,6 +94,33 @@ def test_track_refuses_what_it_cannot_follow(
     assert not list(out.glob("*")) if out.exists() else True
 
 
+def test_track_refuses_frames_of_several_sizes(
+    model: Path, footage: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(footage, tmp_path / "mixed")
+    cv2.imwrite(str(tmp_path / "mixed/003.png"), np.zeros((45, 60, 3), np.uint8))
+    line = ["track", str(tmp_path / "mixed"), "--box=20,30,24,24", "--model", str(model)]
+    assert main([*line, "--out", str(tmp_path / "out")]) == 10
+    assert "frame 4 has 60x45 pixels, the first has 120x90" in capsys.readouterr().err
+    assert not list((tmp_path / "out").glob("*"))
+
+
+def test_track_tells_of_a_video_that_is_cut_off(
+    model: Path, footage: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "film.avi"  # its index of frames comes last: what is lost is still stated
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 10, (120, 90))
+    for image in sorted(footage.glob("*.png")):
+        writer.write(cv2.imread(str(image)))
+    writer.release()
+    path.write_bytes(path.read_bytes()[: path.stat().st_size * 2 // 3])
+    line = ["track", str(path), "--box=20,30,24,24", "--model", str(model)]
+    assert main([*line, "--out", str(tmp_path / "out")]) == 0
+    left = len(pd.read_csv(tmp_path / "out/boxes.csv"))
+    assert 0 < left < 6
+    assert f"states 6 frames, {left} could be decoded" in capsys.readouterr().err
+
+
 def test_an_annotated_sequence_starts_from_its_own_box(
     model: Path, footage: Path, tmp_path: Path
 ) -> None:

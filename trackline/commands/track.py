@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -48,6 +49,12 @@ def _track(given: argparse.Namespace) -> None:
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
     outcome = follow(trackline.load(given.model, device), source, np.array(box), given.out)
+    if source.frames and outcome.frames < source.frames:
+        print(
+            f"warning: {source.name} states {source.frames} frames, {outcome.frames} could be decoded; "
+            "it may be cut off",
+            file=sys.stderr,
+        )
     kind = f", taken for a {outcome.label}" if outcome.label else ""
     print(f"{outcome.frames} frames{kind}: {outcome.table}, boxes.json, {outcome.video}")
 

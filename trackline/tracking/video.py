@@ -36,7 +36,8 @@ class Outcome(NamedTuple):
 def follow(model: Package, source: Source, box_xywh: Image, out: Path) -> Outcome:
     """Track from `box_xywh` (pixels) in the first frame; write boxes.csv, boxes.json, tracked.mp4.
 
-    Raises DataError when a frame cannot be decoded, BoxError when the box is not in the first one.
+    Raises DataError when a frame cannot be decoded or has another size than the first, BoxError when
+    the box is not in the first one.
     """
     first = source.read_first()
     tracker = Tracker(model.network, model.track)
@@ -46,11 +47,21 @@ def follow(model: Package, source: Source, box_xywh: Image, out: Path) -> Outcom
     with _open_outputs(out, first, source.frames_per_second) as write:
         bar = tqdm(source.read(), total=source.frames, unit="frame", disable=None)
         for frames, image in enumerate(bar, 1):
+            _check_size(frames, image, first)
             result = given if frames == 1 else tracker.step([0], [image])[0]
             label = _name(result.probabilities, model.classes)
             total[: len(result.probabilities)] += result.probabilities
             write(frames - 1, image, result, label)
     return Outcome(out / "boxes.csv", out / "tracked.mp4", frames, _name(total, model.classes))
+
+
+def _check_size(number: int, image: Image, first: Image) -> None:
+    if image.shape != first.shape:
+        (height, width), (high, wide) = image.shape[:2], first.shape[:2]
+        raise DataError(
+            f"frame {number} has {width}x{height} pixels, the first has {wide}x{high}; a box of one means "
+            "nothing in the other: give frames of one size"
+        )
 
 
 @contextmanager
