@@ -3,7 +3,7 @@
 # A training of seconds; its candidate is expected to be rejected, so that nothing reaches the registry.
 set -euo pipefail
 environment=${1:?usage: bash pipelines/smoke.sh ENVIRONMENT.yaml}
-small=(-S train.epochs=1 -S train.samples_per_epoch=64 -S evaluate.csrt=false -S gate.min_ao=1.0)
+small=(-S train.epochs=1 -S train.samples_per_epoch=96 -S evaluate.csrt=false -S gate.min_ao=1.0)
 
 say() { printf '\n== %s\n' "$1"; }
 say "the environment compiles"
