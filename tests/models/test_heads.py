@@ -136,7 +136,7 @@ def test_the_class_head_pools_what_it_is_told(pool: str) -> None:
     torch.testing.assert_close(pooled[0], expected[pool])
 
 
-def test_in_training_the_class_head_pools_under_the_true_box() -> None:
+def test_the_class_head_pools_under_the_true_box_where_it_is_told() -> None:
     network = Network(pool_over("box"), 5).eval()
     template, box, searches = make_inputs(SMALL, t=2)
     targets = torch.tensor([[0.1, 0.2, 0.5, 0.4], [0.4, 0.3, 0.3, 0.6]]).expand(len(template), 2, 4)

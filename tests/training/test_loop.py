@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import pytest
 import torch
@@ -11,9 +12,9 @@ from tests.training.conftest import MakeTrainer
 from trackline import config
 from trackline.data.clips import ClipLoader
 from trackline.errors import ConfigError
-from trackline.models.network import Network
+from trackline.models.network import Network, Prediction
 from trackline.training.loop import Trainer, keep_ratio, learning_rate_scale
-from trackline.training.losses import Losses
+from trackline.training.losses import Losses, compute_losses
 
 SCORE = "box_head.score.0.0.weight"
 
@@ -46,6 +47,24 @@ def test_an_epoch_has_the_reference_s_names(make_trainer: MakeTrainer, loader: C
     tracking = 2 * row["Loss/giou"] + 5 * row["Loss/l1"] + row["Loss/location"]
     total = tracking + trainer.config.class_weight * row["Loss/classification"]
     assert row["Loss/total"] == pytest.approx(total, rel=1e-4)
+
+
+def test_the_network_is_told_the_boxes_that_the_losses_compare_with(
+    make_trainer: MakeTrainer, loader: ClipLoader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After augmentation, which moves them: the class head pools under them."""
+    trainer = make_trainer()
+    told: list[torch.Tensor] = []
+    compared: list[torch.Tensor] = []
+
+    def weigh(said: Prediction, boxes_xywh: torch.Tensor, **rest: Any) -> Losses:
+        compared.append(boxes_xywh)
+        return compute_losses(said, boxes_xywh, **rest)
+
+    monkeypatch.setattr("trackline.training.loop.compute_losses", weigh)
+    trainer.network.register_forward_pre_hook(lambda _, given: told.append(given[4]))
+    trainer.step(next(loader(0, 8)), keep=1.0)
+    torch.testing.assert_close(told[0], torch.stack(compared, dim=1))
 
 
 def test_training_is_reproducible(make_trainer: MakeTrainer, loader: ClipLoader) -> None:
